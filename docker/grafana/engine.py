@@ -127,9 +127,32 @@ CALLS = Row(
     ),
 )
 
+MODELS = Row(
+    "By model, in OpenTelemetry's names",
+    (
+        Panel(
+            "Tokens by model",
+            "Tokens a second of the calls to each model; adapters and axes are models of their own.",
+            "cps",
+            (
+                Query(
+                    rate("gen_ai_client_token_usage_sum", "gen_ai_request_model", "gen_ai_token_type"),
+                    by("gen_ai_request_model", "gen_ai_token_type"),
+                ),
+            ),
+        ),
+        Panel(
+            "Duration by model",
+            "95 of 100 calls end within this time, without the wait for a free slot of the service.",
+            "s",
+            quantiles("gen_ai_client_operation_duration_seconds", 0.95, labels=("gen_ai_request_model",)),
+        ),
+    ),
+)
+
 DASHBOARD = Dashboard(
     "engine",
     "Engine",
     "The language model: load and latency as vLLM measures them, calls as the services see them.",
-    (LOAD, LATENCY, CALLS),
+    (LOAD, LATENCY, CALLS, MODELS),
 )

@@ -47,6 +47,12 @@ INGEST = Row(
             ),
         ),
         Panel(
+            "Chats learned",
+            "Served chats of users who are learned from, by what became of them; kept: events of their users by now.",
+            "ops",
+            (Query(rate("alignx_chats_learned_total", "outcome"), by("outcome")),),
+        ),
+        Panel(
             "Streams of summaries",
             "Callers that watch a summary being written.",
             "short",

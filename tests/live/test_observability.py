@@ -110,7 +110,7 @@ def use(client: AlignX, user: str) -> None:
     client.append(user, choices(3), wait=30)
     watching.join(60)
     list(client.stream_chat(CHAT, user=user, max_tokens=16))
-    client.chat(CHAT, user=user, max_tokens=16)
+    client.chat(CHAT, user=user, max_tokens=16, learn=True)
     client.select(user, ["Soup", "Roast"], query="dinner?")
     client.recommend(user, ["Soup", "Roast", "Salad"], query="dinner?", k=2)
     client.edit(user, "Prefers soup.", if_match=client.preferences(user).etag)
