@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, StringConstraints
+from pydantic import Field, NonNegativeInt, StrictBool, StringConstraints
 
 from alignx.schemas.items import Frozen
 
@@ -14,7 +14,7 @@ class ForgetRequest(Frozen):
 
     about: AboutText
     """An item's id or title, or words: events and claims in which all of them stand, whatever the case."""
-    dry_run: bool = False
+    dry_run: StrictBool = False
     """Only tells what would be removed."""
 
 

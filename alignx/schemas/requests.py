@@ -14,7 +14,7 @@ class EventsRequest(Frozen):
     `occurred_at` last, in the order given."""
 
     events: tuple[Interaction, ...] = Field(min_length=1)
-    backfill: bool = False
+    backfill: StrictBool = False
     """History from elsewhere: the profile learns it at once, and the summary is rewritten once, after the user's last
     backfill, when no other user waits. `Prefer: wait` goes before it."""
 

@@ -2,7 +2,16 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, ConfigDict, Field, NonNegativeInt, PositiveInt, StringConstraints
+from pydantic import (
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    StrictBool,
+    StrictInt,
+    StringConstraints,
+)
 
 from alignx.schemas.items import Frozen
 from alignx.schemas.tenants import DAY_S, LONGEST_OVERLAP_S
@@ -30,7 +39,7 @@ class WebhookChange(Frozen):
 
     url: EndpointUrl | None = None
     events: EventTypes | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
     """False stops it; true sends what waits, after a long failure too."""
 
 
@@ -61,7 +70,7 @@ class WebhookList(Frozen):
 class WebhookRotation(Frozen):
     """A new secret for an endpoint."""
 
-    overlap_s: Annotated[int, Field(ge=0, le=LONGEST_OVERLAP_S)] = DAY_S
+    overlap_s: Annotated[StrictInt, Field(ge=0, le=LONGEST_OVERLAP_S)] = DAY_S
     """Seconds for which what is sent is signed with the secret until now too."""
 
 

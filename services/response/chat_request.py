@@ -6,7 +6,7 @@ No field is dropped silently: one that stands in none of the tables is refused t
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, ValidationError, model_validator
 
 from alignx.schemas.items import Scalar, UserId, is_deeper
 from alignx.schemas.requests import Personalization
@@ -116,12 +116,12 @@ class ChatRequest(ChatBody):
     X-User-Id names the user."""
     safety_identifier: str | None = None
     metadata: dict[str, Any] | None = None
-    stream: bool | None = None
+    stream: StrictBool | None = None
     n: Annotated[int | None, Field(ge=1, le=128)] = None
     max_tokens: Annotated[int | None, Field(ge=1)] = None
     max_completion_tokens: Annotated[int | None, Field(ge=1)] = None
     chat_template_kwargs: dict[str, Scalar] | None = None
-    include_reasoning: bool | None = None
+    include_reasoning: StrictBool | None = None
     """Whether the model's reasoning is part of the answer; default: it is hidden."""
     personalization: Personalization | None = None
 

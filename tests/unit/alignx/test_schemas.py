@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from alignx.schemas.forgetting import ForgetRequest
 from alignx.schemas.interactions import (
     INTERACTION,
     INTERACTION_TYPES,
@@ -16,7 +17,8 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item, ItemFields, UserId, item_text
 from alignx.schemas.requests import EditRequest, EventsRequest, RecommendRequest, SelectRequest
-from alignx.schemas.tenants import KeyRequest
+from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
+from alignx.schemas.webhooks import WebhookChange, WebhookRotation
 from services.profile.fold import fold
 from services.profile.statistics import Profile
 from services.prompts.build import interaction_lines
@@ -281,3 +283,30 @@ def test_the_examples_come_back_as_they_were(path: Path) -> None:
     for event in events:
         assert INTERACTION.validate_json(event.model_dump_json(exclude_none=True)) == event
         assert EventsRequest.model_validate({"events": [event.model_dump()]}).events == (event,)
+
+
+@pytest.mark.parametrize("value", [0, 1, "true", "yes", 0.0])
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        (EventsRequest, "backfill"),
+        (ForgetRequest, "dry_run"),
+        (KeyRequest, "admin"),
+        (TenantSettings, "hide_sensitive"),
+        (TenantSettings, "learn_from_chats"),
+        (TenantSettings, "traffic"),
+        (WebhookChange, "enabled"),
+    ],
+)
+def test_a_flag_is_true_or_false_and_nothing_is_taken_for_one(
+    model: type[BaseModel], field: str, value: object
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        model.model_validate({field: value})
+    assert ("bool_type", (field,)) in [(error["type"], error["loc"]) for error in refused.value.errors()]
+
+
+@pytest.mark.parametrize("model", [RotateRequest, WebhookRotation])
+def test_seconds_are_no_flag(model: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError):
+        model.model_validate({"overlap_s": True})
