@@ -220,7 +220,7 @@ Age = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[dh]$")]
 class Retention(Frozen):
     """How long events are kept."""
 
-    event_ttl: dict[InteractionType | Literal["*"], Age] = Field(default={}, examples=[{"click": "90d", "*": "365d"}])
+    event_ttl: dict[Literal[InteractionType, "*"], Age] = Field(default={}, examples=[{"click": "90d", "*": "365d"}])
     """How long an event of a type is kept after it was received, in days or hours, as JSON such as
     `{"click": "90d", "*": "365d"}`; `*` stands for the types that are not named. Then it is forgotten with all that
     came of it. Default: until it is forgotten or erased."""
