@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from alignx.schemas.tenants import Scope
-from gateway.routing import PROBLEMS, ROUTES, SCOPES, SERVICES, Service, is_for_user
+from gateway.routing import OPERATIONS, ROUTES, SERVICES, Service, is_for_user
 from services import errors
 from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.server.app import PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
@@ -197,21 +197,19 @@ def _public(path: str, operations: Document) -> Document:
         if parameters:
             changed["parameters"] = parameters
         changed.pop("security", None)
-        if scope := SCOPES.get(path, {}).get(method.upper()):
-            changed["security"] = [{name: [scope]} for name in _credentials(path)]
+        if known := OPERATIONS.get(path, {}).get(method.upper()):
+            credentials = ["key", "user_token"] if is_for_user(path) else ["key"]
+            changed["security"] = [{name: [known.scope]} for name in credentials]
         changed["responses"] = _responses(path, method, operation)
         public[method] = changed
     return public
 
 
-def _credentials(path: str) -> list[str]:
-    return ["key", "user_token"] if is_for_user(path) else ["key"]
-
-
 def problems_of(path: str, method: str, operation: Document) -> list[type[errors.AlignXError]]:
-    """Every error that a call can end with: those of its kind, and its own in `PROBLEMS`."""
+    """Every error that a call can end with: those of its kind, and its own in `OPERATIONS`."""
     found: list[type[errors.AlignXError]] = [*_OF_ANY]
-    if method.upper() in SCOPES.get(path, {}):
+    known = OPERATIONS.get(path, {}).get(method.upper())
+    if known:
         found += _OF_KEYS
     if path in _PROXIED:
         found += _OF_SERVICES
@@ -223,7 +221,7 @@ def problems_of(path: str, method: str, operation: Document) -> list[type[errors
             found.append(errors.UnsupportedMedia)
     if "422" in operation.get("responses", {}):  # FastAPI has fields to check
         found.append(errors.InvalidRequest)
-    return list(dict.fromkeys((*found, *PROBLEMS.get(path, {}).get(method.upper(), ()))))
+    return list(dict.fromkeys((*found, *(known.problems if known else ()))))
 
 
 def _responses(path: str, method: str, operation: Document) -> Document:

@@ -24,7 +24,7 @@ from yarl import URL
 from gateway import headers, routing
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams, silence_timeout
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -241,8 +241,9 @@ class Proxy:
     async def _log(self, call: Call, answer: aiohttp.ClientResponse | None) -> None:
         """Adds what must be known later to the audit log, before the answer is passed on. Without an answer the
         service may have done it all the same."""
-        action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
-        if action is None or (answer is not None and answer.status >= 300):
+        operation, path = call.route.operations.get(call.scope["method"]), call.scope["raw_path"]
+        action = operation.audited if operation else ""
+        if not action or (answer is not None and answer.status >= 300):
             return
         if answer and call.route.path == routing.FORGET and orjson.loads(await answer.read()).get("dry_run"):
             return
