@@ -25,7 +25,6 @@ from starlette.types import Scope
 
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
-from gateway.audit import AuditLog, count_failures
 from gateway.auth import Authenticator, AuthMetrics, known_refusals, presented_key
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
@@ -43,6 +42,7 @@ from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
+from services.storage.audit_log import AuditLog
 from services.storage.connection import RedisClient, check_writes, open_redis
 from services.storage.key_names import ENGINE_FAULT, WORKER_SEEN
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
@@ -176,7 +176,7 @@ class ServicesMount(Mount):
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    refusals, unaudited = AuthMetrics(registry), count_failures(registry)
+    metrics = AuthMetrics(registry)
     tokens, seen = UserTokens(settings.internal_token.get_secret_value()), CallersSeen()
 
     @asynccontextmanager
@@ -186,9 +186,10 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state = GatewayState(
                 keys=keys,
                 tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
-                authenticator=Authenticator(keys, tokens, refusals, settings.gateway, seen),
+                authenticator=Authenticator(keys, tokens, metrics, settings.gateway, seen),
                 tokens=tokens,
-                audit=AuditLog(redis, settings.gateway, unaudited),
+                audit=AuditLog(redis, settings.gateway),
+                metrics=metrics,
                 session=session,
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
@@ -219,7 +220,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         advisory=("redis_writes", "worker"),  # meanwhile what is stored can be read
         engine=lambda app: state_of(app, GatewayState).engine(),
         holder_of=lambda scope: seen.tenant_of(presented_key(scope)),
-        known_refusal=known_refusals(seen, refusals),
+        known_refusal=known_refusals(seen, metrics),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
@@ -240,9 +241,8 @@ async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while (
-            tasks
-        ):  # again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation
+        # Again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation.
+        while tasks:
             for task in tasks:
                 task.cancel()
             _, tasks = await asyncio.wait(tasks, timeout=_RETRY_S)

@@ -256,7 +256,7 @@ class Proxy:
             targets = ["many"]
         else:
             targets = [hashed(tenant, user) for user in orjson.loads(await answer.read()).get("erased", ())]
-        await call.state.audit.add(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
+        await call.state.log_call(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> bool:
         """Whether the answer is whole; endless events are left."""

@@ -9,7 +9,7 @@
         return state_of(request.app, ResponseState)      # the one dependency of a service's routes
 
 `create_app` adds a `Process`; the lifespan yields the service's own record. A record may derive from one that
-knows less, and is read as that too: a service that needs Redis derives its own from `StoreState` (store.py).
+knows less, and is read as that too: a service that needs Redis derives its own from `StoreState` (startup_check.py).
 Tests read the same records: `state_of(app, Process).drain`.
 
 `Drain` is the state of a graceful shutdown: fail readiness, drain requests, close the listener. After SIGTERM the
