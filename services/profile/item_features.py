@@ -76,7 +76,7 @@ class ItemFeatures(NamedTuple):
     """A symbol, or three letters; empty where none is told."""
     year: float | None
     popularity: float | None
-    """Natural logarithm of one more than the count: the log-odds that it is taken."""
+    """As `read_popularity` gives it: the log-odds that it is taken."""
     written: str = ""
     """The text itself, of one that is a piece of writing."""
 
@@ -107,7 +107,7 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
         elif key in YEAR_FIELDS:
             year = _year(_YEAR, value)
         elif key == POPULARITY_FIELD:
-            popularity = _popularity(value)
+            popularity = read_popularity(value)
         elif isinstance(value, str):
             text += " " + value
     written = words(item.description or "")
@@ -193,7 +193,8 @@ def _year(pattern: re.Pattern[str], value: Any) -> float | None:
     return float(match[match.re.groups]) if match else None
 
 
-def _popularity(value: Any) -> float | None:
+def read_popularity(value: Any) -> float | None:
+    """Natural logarithm of one more than a count; None for what is no count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None

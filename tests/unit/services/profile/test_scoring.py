@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import Item, ItemFields
-from services.profile.claims.explain import reason
 from services.profile.fold import fold
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores, softmax
 from services.profile.serialize import PROFILE_SCHEMA, dumps, loads
 from services.profile.statistics import EMPTY
-from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, items, prefers, texts
+from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, items, prefers, reason, texts
 
 
 @settings(max_examples=60, deadline=None)
