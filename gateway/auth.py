@@ -102,12 +102,6 @@ class Authenticator:
         self._watches: dict[tuple[str, int], _KeyWatch] = {}
         """By id and generation of the key."""
 
-    async def authenticate(self, scope: AsgiScope, needed: Scope) -> Caller:
-        """Raises as `admit` and `require`."""
-        caller = await self.admit(scope)
-        self.require(caller, needed)
-        return caller
-
     async def admit(self, scope: AsgiScope) -> Caller:
         """Whoever calls, with whatever scopes. Raises Unauthenticated, RateLimited, TooManyFailures,
         StoreUnavailable."""
@@ -141,15 +135,16 @@ class Authenticator:
             raise Forbidden(f"This call needs the scope {needed}, which this {what} does not have.", scope=needed)
 
     async def authenticate_scraper(self, scope: AsgiScope) -> None:
-        """Checks the metrics token, or else an admin key. Raises as `authenticate`."""
+        """Checks the metrics token, or else an admin key. Raises as `authenticate_key`."""
         token = self._metrics_token
         presented = presented_key(scope) or ""
         if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):
             await self.authenticate_key(scope, "admin")
 
     async def authenticate_key(self, scope: AsgiScope, needed: Scope) -> Caller:
-        """For calls that are not for one user: user tokens are refused. Raises as `authenticate`."""
-        caller = await self.authenticate(scope, needed)
+        """For calls that are not for one user: user tokens are refused. Raises as `admit` and `require`."""
+        caller = await self.admit(scope)
+        self.require(caller, needed)
         if caller.user is not None:
             raise self.other_user()
         return caller

@@ -16,7 +16,7 @@ from functools import partial
 
 import aiohttp
 import orjson
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Receive, Scope, Send
 from yarl import URL
@@ -140,8 +140,9 @@ class Proxy:
             watch = DisconnectWatch(receive)
             call = Call(route, scope, send, state, watch, started, caller)
             is_logged = route.path in routing.HEARD_TO_THE_END  # whoever is erased is logged, heard or not
-            with nullcontext() if is_logged else watch:
-                if answer := await self._forward(call, body):
+            called = child_span(f"call {route.service}", SpanKind.CLIENT)
+            with nullcontext() if is_logged else watch, called as span:
+                if answer := await self._forward(call, body, traceparent_of(span)):
                     scope["state"][ENDLESS] = partial(self._relay_endless, call, answer)
 
     async def _relay_endless(self, call: Call, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
@@ -151,14 +152,10 @@ class Proxy:
             call.send = send
             await self._relay_events(call, answer.content)
 
-    async def _forward(self, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
+    async def _forward(self, call: Call, body: bytes | None, traceparent: str) -> aiohttp.ClientResponse | None:
         """The answer whose events are still to be relayed, if they are endless."""
-        with child_span(f"call {call.route.service}", SpanKind.CLIENT) as span:
-            return await self._forward_within(span, call, body)
-
-    async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
         service = call.route.service
-        fields = self._headers(call, traceparent_of(span))
+        fields = self._headers(call, traceparent)
         sent_at = time.perf_counter()
         self._metrics.overhead.observe(sent_at - call.started)
         try:

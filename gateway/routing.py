@@ -6,7 +6,7 @@ would read otherwise than the gateway: dot segments, encoded slashes, broken enc
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -152,7 +152,7 @@ ROUTES: tuple[Route, ...] = (
     _STREAM,
     *(Route("response", path, operations) for path, operations in _OF_RESPONSE.items()),
 )
-OPERATIONS: Mapping[str, Operations] = {route.path: route.operations for route in ROUTES} | _OF_GATEWAY
+OPERATIONS: Mapping[str, Operations] = {**{route.path: route.operations for route in ROUTES}, **_OF_GATEWAY}
 """By path and method. Calls that are not here need no key: health, pages."""
 
 
@@ -200,9 +200,9 @@ class Node:
 
 
 class RoutingTable:
-    def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
+    def __init__(self) -> None:
         self._root = Node()
-        for route in routes:
+        for route in ROUTES:
             node = self._root
             for segment in route.path.split("/")[1:]:
                 node = node.child(segment)

@@ -3,12 +3,8 @@
 import asyncio
 import io
 from collections.abc import Callable
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
 from gateway.__main__ import GatewayState, service_check
@@ -114,37 +110,6 @@ async def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(suit
         checks = len(hung.seen)
         await until(lambda: len(suite.preference.seen) >= 5)
         assert len(hung.seen) - checks < 2
-
-
-class TwoAddresses(AbstractResolver):
-    """A name that stands for two machines, as a service's name does in Kubernetes."""
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        addresses = ("127.0.0.1", "127.0.0.2")
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=2, proto=0, flags=4) for address in addresses
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_a_name_with_two_addresses_is_tried_at_both() -> None:
-    """What the gateway's HTTP client does by itself."""
-
-    async def answer(_: web.BaseRequest) -> web.StreamResponse:
-        return web.Response()
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.2", 0).start()
-    port = runner.addresses[0][1]
-    connector = aiohttp.TCPConnector(resolver=TwoAddresses(), force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        for _ in range(4):
-            async with session.post(f"http://preference:{port}/", data=b"{}") as response:
-                assert response.status == 200
-    await runner.cleanup()
 
 
 HANGS = {"replica_check_s": 0.02, "hung_after_s": 0.15}
