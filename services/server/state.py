@@ -36,12 +36,8 @@ class Drain:
     """The state of a process's shutdown. `create_app` makes it part of `Process`; `serve` advances it."""
 
     def __init__(self) -> None:
-        self._begun = asyncio.Event()
+        self.begun = False
         self._over = asyncio.Event()
-
-    @property
-    def begun(self) -> bool:
-        return self._begun.is_set()
 
     @property
     def over(self) -> bool:
@@ -49,7 +45,7 @@ class Drain:
         return self._over.is_set()
 
     def begin(self) -> None:
-        self._begun.set()
+        self.begun = True
 
     def end(self) -> None:
         self.begin()

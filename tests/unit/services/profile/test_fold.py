@@ -41,7 +41,6 @@ from tests.unit.services.profile.histories import (
     lead,
     prefers,
     some_text,
-    stated,
 )
 
 
@@ -141,10 +140,6 @@ def test_what_the_assistant_said_is_not_the_users_taste():
     said = Message(role="assistant", content="I love hiking in the mountains!!!")
     profile = folded([DialogueInteraction(messages=(said,))])
     assert scores(profile, "", (HIKE, PERFUME)) == [0, 0]
-
-
-def test_a_newer_statement_replaces_an_older_one():
-    assert lead(stated("I love golf", "I hate golf"), "", "golf", "tennis") < 0
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,7 @@ from services.profile.fold import apply_own_text
 from services.profile.parse_text import parse_text, split_sentences
 from services.profile.render import render
 from services.profile.statistics import EMPTY
-from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, folded, histories, lead, prefers, texts
+from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, folded, lead, prefers, texts
 
 
 @settings(max_examples=40, deadline=None)
@@ -19,11 +19,12 @@ def test_any_text_can_be_read(text: str):
     assert all(-1 <= value <= 1 for clause in clauses for value in (clause.polarity, *clause.style.values()))
 
 
-@settings(max_examples=30, deadline=None)
-@given(histories)
-def test_no_number_of_events_and_no_missing_knowledge_is_a_liking(history: list[Interaction]):
-    assert parse_text("Nothing is known about this user's preferences yet.") == ([], None)
-    assert parse_text(f"Based on {len(history)} events so far.") == ([], None)
+@pytest.mark.parametrize(
+    "text",
+    ["Nothing is known about this user's preferences yet.", "Based on 1 event so far.", "Based on 9 events so far."],
+)
+def test_no_number_of_events_and_no_missing_knowledge_is_a_liking(text: str):
+    assert parse_text(text) == ([], None)
 
 
 OLD_FILMS: list[Interaction] = [

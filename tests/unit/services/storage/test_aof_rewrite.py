@@ -75,12 +75,18 @@ class Played:
         return True
 
 
-def played(redis: Played, requests: int = 3, every_s: float = 0.01, open_s: float = 0.1) -> Played:
+@pytest.fixture(autouse=True)
+def short_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aof_rewrite, "_CLOSE_PAUSE_S", 0.01)
+    monkeypatch.setattr(aof_rewrite, "_CLOSE_TIMEOUT_S", 0.2)
+
+
+def played(redis: Played, requests: int = 3, every_s: float = 0.01) -> Played:
     async def main() -> None:
-        async with AofRewriter.open(cast("Redis", redis), every_s, close_pause_s=0.01, close_timeout_s=0.2) as rewriter:
+        async with AofRewriter.open(cast("Redis", redis), every_s) as rewriter:
             for _ in range(requests):
                 rewriter.request()
-            await asyncio.sleep(open_s)
+            await asyncio.sleep(0.1)
 
     asyncio.run(main())
     return redis

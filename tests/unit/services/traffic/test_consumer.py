@@ -37,15 +37,10 @@ async def test_a_user_counts_once_an_item_however_often_an_event_arrives(redis_u
                 await here.count()
         await here.send("cy", [ClickInteraction(clicked=item(1), shown=(item(1), item(2), item(4)))])
         await here.count()
-        first, second, third, fourth = [await here.counts(number) for number in (1, 2, 3, 4)]
-        assert first is not None
-        assert (first.users, first.likers, first.shown, first.taken) == (3, 3, 3, 3)
-        assert second is not None
-        assert (second.users, second.likers, second.shown, second.taken) == (3, 2, 3, 2)
-        assert third is not None
-        assert (third.users, third.likers, third.shown, third.taken) == (2, 0, 2, 0)
-        assert fourth is not None
-        assert (fourth.users, fourth.taken) == (1, 0)
+        for number, expected in ((1, (3, 3, 3, 3)), (2, (3, 2, 3, 2)), (3, (2, 0, 2, 0)), (4, (1, 0, 1, 0))):
+            counts = await here.counts(number)
+            assert counts is not None
+            assert (counts.users, counts.likers, counts.shown, counts.taken) == expected
         assert (await here.together(1, 2), await here.together(2, 1), await here.together(1, 3)) == (2, 2, 0)
 
 
