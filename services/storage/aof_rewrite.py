@@ -81,12 +81,14 @@ class AofRewriter:
         due = [
             server for server in list_servers(self._redis) if self._pending is None or _name(server) in self._pending
         ]
-        self._pending = set()
-        results = await asyncio.gather(*(self._rewrite_on(server) for server in due))
-        pending = {_name(server) for server, done in zip(due, results, strict=True) if not done}
-        if self._pending is not None:  # no erasure came meanwhile
-            self._pending = pending
-        return not pending
+        self._pending, left = set(), set(map(_name, due))
+        try:
+            results = await asyncio.gather(*(self._rewrite_on(server) for server in due))
+            left = {_name(server) for server, done in zip(due, results, strict=True) if not done}
+        finally:  # when a shutdown cuts it off, all are still due
+            if self._pending is not None:  # no erasure came meanwhile
+                self._pending = left
+        return not left
 
     async def _rewrite_on(self, server: ClusterNode | None) -> bool:
         try:

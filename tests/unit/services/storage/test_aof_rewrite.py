@@ -106,6 +106,24 @@ def test_a_rewrite_that_must_wait_is_tried_again() -> None:
     assert played(Played(*[BUSY] * 999), every_s=60).begun == 0
 
 
+@pytest.mark.anyio
+async def test_a_rewrite_that_the_shutdown_cuts_off_is_asked_for_again() -> None:
+    class Hanging(Played):
+        hangs = asyncio.Event()
+
+        async def execute_command(self, name: str, *_: str) -> Any:
+            if name != "INFO" and not self.hangs.is_set():
+                self.hangs.set()
+                await asyncio.sleep(60)
+            return await super().execute_command(name)
+
+    redis = Hanging()
+    async with AofRewriter.open(cast("Redis", redis), 0.001) as rewriter:
+        rewriter.request()
+        await redis.hangs.wait()
+    assert redis.begun == 1
+
+
 def test_a_server_that_refuses_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert played(Played(ResponseError("unknown command 'BGREWRITEAOF'"))).asked == 1
