@@ -142,7 +142,7 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
     schemas |= _error_schemas()
     merged["components"]["examples"] = _examples(merged["paths"])
     for operation in (operation for operations in merged["paths"].values() for operation in operations.values()):
-        if examples := _body_examples().get(operation.get("operationId", "")):
+        if examples := _read("body_examples.json").get(operation.get("operationId", "")):
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     if missing:
         names = " and ".join(missing)
@@ -251,19 +251,13 @@ def _examples(paths: Document) -> Document:
     return examples
 
 
-@cache
-def _body_examples() -> Document:
-    """Bodies of operations, by their ids."""
-    return _read("body_examples.json")
-
-
-@cache
 def _error_schemas() -> Document:
     schemas = _read("error_schemas.json")
     schemas["Problem"]["properties"]["scope"]["enum"] = list(get_args(Scope))
     return schemas
 
 
+@cache
 def _read(name: str) -> Document:
     document: Document = orjson.loads(resources.files("gateway").joinpath(name).read_bytes())
     return document
