@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
 from services.profile.style_features import MAX_ITEM_TERMS, MAX_TERM, STOP, URL, measure, terms, words
-from services.profile.word_table import is_word
+from services.profile.word_table import load
 
 MAX_NAME_TERMS = 24
 MAX_CATEGORY_CHARS = 32
@@ -166,7 +166,7 @@ def _labels(value: Any) -> Iterable[str]:
 def _read_label(part: str) -> tuple[str, list[str]]:
     """A category as it is shown, and its words: "video_games" and "foodanddrink" as one writes them."""
     label = clean(part.replace("-and-", " and ").replace("_", " "), MAX_CATEGORY_CHARS)
-    if (joined := _JOINED.match(label)) and all(map(is_word, joined.groups())):
+    if (joined := _JOINED.match(label)) and all(map(load().holds, joined.groups())):
         label = " and ".join(joined.groups())
     return label, words(label)
 
