@@ -7,7 +7,7 @@ again, and a bucket that has them already says so. So each event counts once.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -32,12 +32,12 @@ class StoredJournal:
     """A user's journal, and the changes of it that are not settled."""
 
     journal: Journal
-    cursor: str
+    cursor: str = "0-0"
     """Id of the last event that it includes."""
-    token: str
+    token: str = ""
     """Of the changes; empty for none."""
-    is_sent: bool
-    changes: Mapping[int, str]
+    is_sent: bool = False
+    changes: Mapping[int, str] = field(default_factory=dict)
     """By bucket, as lua/apply.lua takes them."""
 
     @classmethod
@@ -84,8 +84,8 @@ class ItemStore:
     async def met(self, key: str) -> tuple[int, int]:
         """Items of the journal that the user took, and all."""
         pipe = self.redis.pipeline(transaction=False)
-        for field in ("likes", "shown"):
-            pipe.hstrlen(key, field)
+        for name in ("likes", "shown"):
+            pipe.hstrlen(key, name)
         taken, shown = await pipe.execute()
         return taken // ENTRY_CHARS, (taken + shown) // ENTRY_CHARS
 
