@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -148,6 +149,17 @@ class GatewayState(ProxyState):
         if not await ask_redis(self.redis.exists(WORKER_SEEN)):
             raise Unavailable("No worker has reported lately: events are kept, and no summary is brought up to date.")
 
+    async def check_service(self, service: Service) -> None:
+        """Asks the service's replicas for their own readiness; one that is ready is enough. Notes what they say of the
+        engine, a degraded one before one that is well."""
+        answers = await self.ask(service)
+        engines = (answer.engine for answer in answers if answer.engine)
+        self.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
+        if not answers:
+            raise UpstreamUnavailable(f"The {service} service does not answer.")
+        if all(answer.status != "ready" for answer in answers):
+            raise Unavailable(f"The {service} service is not ready.")
+
     async def ask(self, service: Service) -> list[Readiness]:
         """What the replicas that answer say of themselves."""
         return await self._look(service, lambda: self._ask(self.upstreams.urls()[service]))
@@ -251,7 +263,7 @@ async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
     # A service that is away takes its own calls with it; the gateway still serves those of the other.
     state = state_of(app, GatewayState)
-    services: dict[str, Check] = {service: service_check(state, service) for service in SERVICES}
+    services: dict[str, Check] = {service: partial(state.check_service, service) for service in SERVICES}
     own = {"redis": state.check_redis, "redis_writes": state.check_writes, "worker": state.check_worker}
     return own | services
 
@@ -291,22 +303,6 @@ def _add_openapi(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         return Response(await state_of(app, GatewayState).docs.document(), media_type="application/json")
-
-
-def service_check(state: GatewayState, service: Service) -> Check:
-    """A readiness check that asks the service's replicas for their own; one that is ready is enough. It notes
-    what they say of the engine, a degraded one before one that is well."""
-
-    async def check() -> None:
-        answers = await state.ask(service)
-        engines = (answer.engine for answer in answers if answer.engine)
-        state.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
-        if not answers:
-            raise UpstreamUnavailable(f"The {service} service does not answer.")
-        if all(answer.status != "ready" for answer in answers):
-            raise Unavailable(f"The {service} service is not ready.")
-
-    return check
 
 
 def main() -> None:

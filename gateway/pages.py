@@ -188,15 +188,9 @@ def _public(path: str, operations: Document) -> Document:
     """The operations of a path as a caller sees them: with a key, without internal headers."""
     public: Document = {}
     for method, operation in operations.items():
-        if not isinstance(operation, dict):
-            public[method] = operation
-            continue
-        changed = dict(operation)
-        parameters = [entry for entry in operation.get("parameters", ()) if not _is_internal(entry)]
-        changed.pop("parameters", None)
-        if parameters:
+        changed = {name: part for name, part in operation.items() if name not in ("parameters", "security")}
+        if parameters := [entry for entry in operation.get("parameters", ()) if not _is_internal(entry)]:
             changed["parameters"] = parameters
-        changed.pop("security", None)
         if known := OPERATIONS.get(path, {}).get(method.upper()):
             credentials = ["key", "user_token"] if is_for_user(path) else ["key"]
             changed["security"] = [{name: [known.scope]} for name in credentials]

@@ -45,7 +45,7 @@ _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.
 
 class ProxyMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        overhead = Histogram(
+        self.overhead = Histogram(
             "alignx_gateway_overhead_seconds",
             "Seconds from a request's arrival to the call of its service",
             buckets=_OVERHEAD_BUCKETS,
@@ -63,7 +63,6 @@ class ProxyMetrics:
             ("service", "stage"),
             registry=registry,
         )
-        self.overhead = overhead
         self.upstream = {service: upstream.labels(service) for service in SERVICES}
         self.failures = {
             (service, stage): failures.labels(service, stage) for service in SERVICES for stage in ("answer", "body")

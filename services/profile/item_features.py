@@ -89,7 +89,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> ItemFeatures:
-    """Words of the query, `asked`, name no topic of the user's own."""
+    """Words of the query name no topic of the user's own."""
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from gateway.__main__ import GatewayState, service_check
+from gateway.__main__ import GatewayState
 from gateway.liveness import Hung, Watched
 from gateway.upstreams import Upstreams
 from services.errors import Unavailable
@@ -85,11 +85,11 @@ async def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is
             assert (await suite.json("GET", EVENTS))[0] == 200
         assert all("/readyz" in seen.line for seen in other.seen)
         state = state_of(suite.app, GatewayState)
-        await service_check(state, "preference")()  # one that is ready is enough
+        await state.check_service("preference")  # one that is ready is enough
         state.looks.clear()
         first.url = replica.url
         with pytest.raises(Unavailable):
-            await service_check(state, "preference")()
+            await state.check_service("preference")
         first.url = suite.preference.url
         other.answer(http_answer())
         await until(lambda: first.is_healthy and replica.is_healthy)

@@ -12,8 +12,6 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import ItemFields
 from services.profile.fold import fold
 from services.profile.item_features import extract_features
-from services.profile.scoring import scores
-from services.profile.statistics import EMPTY
 from services.profile.word_vectors import MAX_NEARNESS, embed_items, nearer, nearness
 from tests.unit.services.profile.histories import folded, lead
 
@@ -68,8 +66,3 @@ def test_more_choices_tell_more_and_stay_bounded() -> None:
     assert differences == sorted(differences)
     assert differences[-1] <= MAX_NEARNESS
     assert nearer(1e9, 0.0, 1.0) == MAX_NEARNESS
-
-
-def test_nothing_is_near_while_nothing_was_taken() -> None:
-    assert nearness(EMPTY, embed_items([extract_features(SCARY)])) == [0.0]
-    assert scores(EMPTY, "", [SCARY, ROMANTIC]) == [0.0, 0.0]

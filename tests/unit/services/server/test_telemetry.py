@@ -198,21 +198,6 @@ def test_a_path_without_a_route_is_unmatched_and_the_access_line_can_be_off(log:
     assert log.lines == []
 
 
-@pytest.mark.anyio
-async def test_other_than_http_passes_through() -> None:
-    types: list[str] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        types.append(scope["type"])
-
-    async def nothing(*_: Any) -> Any: ...
-
-    server = Server(app)
-    await server.app({"type": "lifespan"}, nothing, nothing)
-    assert types == ["lifespan"]
-    assert server.count("unmatched", 499) is None
-
-
 # --- when it goes wrong ------------------------------------------------------------------------
 
 
