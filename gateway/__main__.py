@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -25,7 +26,6 @@ from starlette.types import Scope
 
 from alignx.schemas.status import EngineState, Readiness
 from gateway import admin
-from gateway.audit import AuditLog, count_failures
 from gateway.auth import Authenticator, AuthMetrics, known_refusals, presented_key
 from gateway.headers import RateLimitHeaders
 from gateway.keys import ApiKey, KeyStore, ask_redis, parse_key
@@ -43,6 +43,7 @@ from services.server.health import Check
 from services.server.metrics import create_registry
 from services.server.state import Process, state_of
 from services.settings import GatewaySettings, Settings, load_settings
+from services.storage.audit_log import AuditLog
 from services.storage.connection import RedisClient, check_writes, open_redis
 from services.storage.key_names import ENGINE_FAULT, WORKER_SEEN
 from services.storage.tenant_settings import TenantSettingsStore, default_settings
@@ -148,6 +149,17 @@ class GatewayState(ProxyState):
         if not await ask_redis(self.redis.exists(WORKER_SEEN)):
             raise Unavailable("No worker has reported lately: events are kept, and no summary is brought up to date.")
 
+    async def check_service(self, service: Service) -> None:
+        """Asks the service's replicas for their own readiness; one that is ready is enough. Notes what they say of the
+        engine, a degraded one before one that is well."""
+        answers = await self.ask(service)
+        engines = (answer.engine for answer in answers if answer.engine)
+        self.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
+        if not answers:
+            raise UpstreamUnavailable(f"The {service} service does not answer.")
+        if all(answer.status != "ready" for answer in answers):
+            raise Unavailable(f"The {service} service is not ready.")
+
     async def ask(self, service: Service) -> list[Readiness]:
         """What the replicas that answer say of themselves."""
         return await self._look(service, lambda: self._ask(self.upstreams.urls()[service]))
@@ -176,7 +188,7 @@ class ServicesMount(Mount):
 def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
     """The gateway's app. Raises BootstrapKeyInvalid."""
     first_key = bootstrap_key(settings.gateway)
-    refusals, unaudited = AuthMetrics(registry), count_failures(registry)
+    metrics = AuthMetrics(registry)
     tokens, seen = UserTokens(settings.internal_token.get_secret_value()), CallersSeen()
 
     @asynccontextmanager
@@ -186,9 +198,10 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
             state = GatewayState(
                 keys=keys,
                 tenant_settings=TenantSettingsStore(redis, default_settings(settings)),
-                authenticator=Authenticator(keys, tokens, refusals, settings.gateway, seen),
+                authenticator=Authenticator(keys, tokens, metrics, settings.gateway, seen),
                 tokens=tokens,
-                audit=AuditLog(redis, settings.gateway, unaudited),
+                audit=AuditLog(redis, settings.gateway),
+                metrics=metrics,
                 session=session,
                 upstreams=upstreams,
                 docs=DocsMerger(app.openapi, session, upstreams.urls()),
@@ -219,7 +232,7 @@ def build_app(settings: Settings, registry: CollectorRegistry) -> FastAPI:
         advisory=("redis_writes", "worker"),  # meanwhile what is stored can be read
         engine=lambda app: state_of(app, GatewayState).engine(),
         holder_of=lambda scope: seen.tenant_of(presented_key(scope)),
-        known_refusal=known_refusals(seen, refusals),
+        known_refusal=known_refusals(seen, metrics),
     )
     proxy = Proxy(settings, registry, state_of(app, Process).drain)
     app.router.redirect_slashes = False
@@ -240,9 +253,8 @@ async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while (
-            tasks
-        ):  # again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation
+        # Again: in Python 3.11 `asyncio.wait_for`, which the client of Redis uses, can lose a cancellation.
+        while tasks:
             for task in tasks:
                 task.cancel()
             _, tasks = await asyncio.wait(tasks, timeout=_RETRY_S)
@@ -251,7 +263,7 @@ async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[None]:
 def _readiness_checks(app: FastAPI) -> Mapping[str, Check]:
     # A service that is away takes its own calls with it; the gateway still serves those of the other.
     state = state_of(app, GatewayState)
-    services: dict[str, Check] = {service: service_check(state, service) for service in SERVICES}
+    services: dict[str, Check] = {service: partial(state.check_service, service) for service in SERVICES}
     own = {"redis": state.check_redis, "redis_writes": state.check_writes, "worker": state.check_worker}
     return own | services
 
@@ -291,22 +303,6 @@ def _add_openapi(app: FastAPI) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
         return Response(await state_of(app, GatewayState).docs.document(), media_type="application/json")
-
-
-def service_check(state: GatewayState, service: Service) -> Check:
-    """A readiness check that asks the service's replicas for their own; one that is ready is enough. It notes
-    what they say of the engine, a degraded one before one that is well."""
-
-    async def check() -> None:
-        answers = await state.ask(service)
-        engines = (answer.engine for answer in answers if answer.engine)
-        state.engines[service] = min(engines, key=lambda engine: engine.state, default=None)
-        if not answers:
-            raise UpstreamUnavailable(f"The {service} service does not answer.")
-        if all(answer.status != "ready" for answer in answers):
-            raise Unavailable(f"The {service} service is not ready.")
-
-    return check
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ v1_router = APIRouter(prefix="/v1", route_class=JsonRoute, dependencies=[Depends
 async def create_key(request: KeyRequest, state: State, caller: KeyCaller) -> KeyCreated:
     """The answer holds the whole key, this once."""
     created = await state.keys.create(request)
-    await state.audit.add(created.tenant, caller.key_id, "key.created", created.id)
+    await state.log_call(created.tenant, caller.key_id, "key.created", created.id)
     return created
 
 
@@ -83,7 +83,7 @@ async def rotate_key(
     """The answer holds the new key, this once. The secret until now opens for `overlap_s` longer; user tokens end
     with the secret that minted them."""
     rotated = await state.keys.rotate(key_id, request or RotateRequest())
-    await state.audit.add(rotated.tenant, caller.key_id, "key.rotated", key_id)
+    await state.log_call(rotated.tenant, caller.key_id, "key.rotated", key_id)
     return rotated
 
 
@@ -91,7 +91,7 @@ async def rotate_key(
 async def revoke_key(key_id: KeyId, state: State, caller: KeyCaller) -> Response:
     """From the next request on, at every gateway, the key is refused, and so are the user tokens it minted."""
     tenant = await state.keys.revoke(key_id)
-    await state.audit.add(tenant, caller.key_id, "key.revoked", key_id)
+    await state.log_call(tenant, caller.key_id, "key.revoked", key_id)
     return Response(status_code=204)
 
 
@@ -136,7 +136,8 @@ async def read_audit(
     """Who did what to whom and when. Users stand there as keyed hashes; `user` looks for one by its id."""
     tenant = tenant or caller.tenant
     target = None if user is None else state.tokens.hash_user(tenant, user)
-    return await state.audit.read(tenant, before, limit, target)
+    page: AuditPage = await ask_redis(state.audit.read(tenant, before, limit, target))
+    return page
 
 
 # --- tenants -----------------------------------------------------------------------------------
@@ -163,7 +164,7 @@ async def replace_settings(
 ) -> TenantSettingsView:
     """Fields that are left out have the deployment's value. Every process follows within a second."""
     view = await _log_change(state.tenant_settings.replace(tenant, settings))
-    await state.audit.add(tenant, caller.key_id, "settings.replaced", " ".join(view.overridden))
+    await state.log_call(tenant, caller.key_id, "settings.replaced", " ".join(view.overridden))
     return view
 
 
@@ -173,7 +174,7 @@ async def change_settings(
 ) -> TenantSettingsView:
     """A JSON merge patch: null gives a field the deployment's value back."""
     view = await _log_change(state.tenant_settings.patch(tenant, changes))
-    await state.audit.add(tenant, caller.key_id, "settings.changed", " ".join(sorted(changes)))
+    await state.log_call(tenant, caller.key_id, "settings.changed", " ".join(sorted(changes)))
     return view
 
 

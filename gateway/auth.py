@@ -10,6 +10,7 @@ metric counts them by reason. Only who holds the right secret is told that it ha
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +19,13 @@ from hmac import compare_digest
 
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 from starlette.types import Scope as AsgiScope
 
 from alignx.schemas.tenants import Scope
-from gateway.audit import AuditLog
 from gateway.guessing import Guesses
 from gateway.headers import Allowance, note_allowance
-from gateway.keys import Admission, KeyStore, UserBucket, parse_key
+from gateway.keys import Admission, KeyStore, UserBucket, ask_redis, parse_key
 from gateway.shares import CallersSeen
 from gateway.user_tokens import UserClaims, UserTokens, is_user_token
 from services.errors import (
@@ -38,6 +39,7 @@ from services.errors import (
 )
 from services.server.bounds import group_of
 from services.settings import GatewaySettings
+from services.storage.audit_log import AuditLog
 from services.storage.tenant_settings import TenantSettingsStore
 
 RECHECK_S = 30.0
@@ -62,7 +64,7 @@ class Caller:
 
 
 class AuthMetrics:
-    """Requests refused before they reach a service."""
+    """Requests refused before they reach a service, and calls that are not logged."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         failures = Counter(
@@ -70,6 +72,9 @@ class AuthMetrics:
         )
         self.failures = {reason: failures.labels(reason) for reason in _REASONS}
         self.limited = Counter("alignx_gateway_rate_limited", "Requests refused as 429", registry=registry)
+        self.unaudited = Counter(
+            "alignx_gateway_audit_failures", "Calls that the audit log could not take: Redis did not", registry=registry
+        )
 
 
 class _KeyWatch:
@@ -96,12 +101,6 @@ class Authenticator:
         self._guesses = Guesses()
         self._watches: dict[tuple[str, int], _KeyWatch] = {}
         """By id and generation of the key."""
-
-    async def authenticate(self, scope: AsgiScope, needed: Scope) -> Caller:
-        """Raises as `admit` and `require`."""
-        caller = await self.admit(scope)
-        self.require(caller, needed)
-        return caller
 
     async def admit(self, scope: AsgiScope) -> Caller:
         """Whoever calls, with whatever scopes. Raises Unauthenticated, RateLimited, TooManyFailures,
@@ -136,15 +135,16 @@ class Authenticator:
             raise Forbidden(f"This call needs the scope {needed}, which this {what} does not have.", scope=needed)
 
     async def authenticate_scraper(self, scope: AsgiScope) -> None:
-        """Checks the metrics token, or else an admin key. Raises as `authenticate`."""
+        """Checks the metrics token, or else an admin key. Raises as `authenticate_key`."""
         token = self._metrics_token
         presented = presented_key(scope) or ""
         if token is None or not compare_digest(presented.encode(), token.get_secret_value().encode()):
             await self.authenticate_key(scope, "admin")
 
     async def authenticate_key(self, scope: AsgiScope, needed: Scope) -> Caller:
-        """For calls that are not for one user: user tokens are refused. Raises as `authenticate`."""
-        caller = await self.authenticate(scope, needed)
+        """For calls that are not for one user: user tokens are refused. Raises as `admit` and `require`."""
+        caller = await self.admit(scope)
+        self.require(caller, needed)
         if caller.user is not None:
             raise self.other_user()
         return caller
@@ -252,6 +252,17 @@ class AuthState:
     authenticator: Authenticator
     tokens: UserTokens
     audit: AuditLog
+    metrics: AuthMetrics
+
+    async def log_call(self, tenant: str, key_id: str, action: str, *targets: str) -> None:
+        """Adds entries to the audit log, before the call is answered. One that cannot be logged is answered too (an
+        erasure must not wait for room in Redis), and counted."""
+        try:
+            await ask_redis(self.audit.add(tenant, key_id, action, *targets))
+        except (StoreUnavailable, RedisError) as error:
+            self.metrics.unaudited.inc()
+            fault = type(error.__cause__ or error).__name__
+            logging.getLogger("alignx.gateway").warning("no audit entry", extra={"action": action, "error": fault})
 
 
 def _caller(key_id: str, admission: Admission, claims: UserClaims | None = None) -> Caller:

@@ -55,15 +55,11 @@ _NOT_OUTWARD = frozenset(
         b"server-timing",
         b"set-cookie",
         b"x-request-id",
-        # internal
-        TENANT_HEADER.lower().encode(),
-        TOKEN_HEADER.lower().encode(),
-        USER_HEADER.lower().encode(),
-        APPEND_HEADER.lower().encode(),
-        DRAINING_HEADER.lower().encode(),
-        COST_HEADER.lower().encode(),
     }
-)
+) | {
+    name.lower().encode()
+    for name in (TENANT_HEADER, TOKEN_HEADER, USER_HEADER, APPEND_HEADER, DRAINING_HEADER, COST_HEADER)
+}
 
 
 def inward_names(further: Iterable[str] = ()) -> dict[bytes, str]:

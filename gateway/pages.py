@@ -23,7 +23,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from alignx.schemas.tenants import Scope
-from gateway.routing import PROBLEMS, ROUTES, SCOPES, SERVICES, Service, is_for_user
+from gateway.routing import OPERATIONS, ROUTES, SERVICES, Service, is_for_user
 from services import errors
 from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from services.server.app import PROBLEM_JSON, TENANT_HEADER, TOKEN_HEADER
@@ -142,7 +142,7 @@ def merge(own: Document, parts: Mapping[Service, Document], missing: list[Servic
     schemas |= _error_schemas()
     merged["components"]["examples"] = _examples(merged["paths"])
     for operation in (operation for operations in merged["paths"].values() for operation in operations.values()):
-        if examples := _body_examples().get(operation.get("operationId", "")):
+        if examples := _read("body_examples.json").get(operation.get("operationId", "")):
             operation["requestBody"]["content"]["application/json"]["examples"] = examples
     if missing:
         names = " and ".join(missing)
@@ -188,30 +188,22 @@ def _public(path: str, operations: Document) -> Document:
     """The operations of a path as a caller sees them: with a key, without internal headers."""
     public: Document = {}
     for method, operation in operations.items():
-        if not isinstance(operation, dict):
-            public[method] = operation
-            continue
-        changed = dict(operation)
-        parameters = [entry for entry in operation.get("parameters", ()) if not _is_internal(entry)]
-        changed.pop("parameters", None)
-        if parameters:
+        changed = {name: part for name, part in operation.items() if name not in ("parameters", "security")}
+        if parameters := [entry for entry in operation.get("parameters", ()) if not _is_internal(entry)]:
             changed["parameters"] = parameters
-        changed.pop("security", None)
-        if scope := SCOPES.get(path, {}).get(method.upper()):
-            changed["security"] = [{name: [scope]} for name in _credentials(path)]
+        if known := OPERATIONS.get(path, {}).get(method.upper()):
+            credentials = ["key", "user_token"] if is_for_user(path) else ["key"]
+            changed["security"] = [{name: [known.scope]} for name in credentials]
         changed["responses"] = _responses(path, method, operation)
         public[method] = changed
     return public
 
 
-def _credentials(path: str) -> list[str]:
-    return ["key", "user_token"] if is_for_user(path) else ["key"]
-
-
 def problems_of(path: str, method: str, operation: Document) -> list[type[errors.AlignXError]]:
-    """Every error that a call can end with: those of its kind, and its own in `PROBLEMS`."""
+    """Every error that a call can end with: those of its kind, and its own in `OPERATIONS`."""
     found: list[type[errors.AlignXError]] = [*_OF_ANY]
-    if method.upper() in SCOPES.get(path, {}):
+    known = OPERATIONS.get(path, {}).get(method.upper())
+    if known:
         found += _OF_KEYS
     if path in _PROXIED:
         found += _OF_SERVICES
@@ -223,7 +215,7 @@ def problems_of(path: str, method: str, operation: Document) -> list[type[errors
             found.append(errors.UnsupportedMedia)
     if "422" in operation.get("responses", {}):  # FastAPI has fields to check
         found.append(errors.InvalidRequest)
-    return list(dict.fromkeys((*found, *PROBLEMS.get(path, {}).get(method.upper(), ()))))
+    return list(dict.fromkeys((*found, *(known.problems if known else ()))))
 
 
 def _responses(path: str, method: str, operation: Document) -> Document:
@@ -253,19 +245,13 @@ def _examples(paths: Document) -> Document:
     return examples
 
 
-@cache
-def _body_examples() -> Document:
-    """Bodies of operations, by their ids."""
-    return _read("body_examples.json")
-
-
-@cache
 def _error_schemas() -> Document:
     schemas = _read("error_schemas.json")
     schemas["Problem"]["properties"]["scope"]["enum"] = list(get_args(Scope))
     return schemas
 
 
+@cache
 def _read(name: str) -> Document:
     document: Document = orjson.loads(resources.files("gateway").joinpath(name).read_bytes())
     return document

@@ -16,7 +16,7 @@ from functools import partial
 
 import aiohttp
 import orjson
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import Receive, Scope, Send
 from yarl import URL
@@ -24,7 +24,7 @@ from yarl import URL
 from gateway import headers, routing
 from gateway.auth import AuthState, Caller
 from gateway.liveness import Hung
-from gateway.routing import AUDITED, CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
+from gateway.routing import CHATS, SERVICES, Route, RoutingTable, is_for_user, needed_scope, user_of
 from gateway.shares import Shares, kind_of
 from gateway.upstreams import NOT_SENT, SEVERED, Replica, Upstreams, silence_timeout
 from services.errors import AlignXError, Draining, UpstreamUnavailable
@@ -45,7 +45,7 @@ _OVERHEAD_BUCKETS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.
 
 class ProxyMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        overhead = Histogram(
+        self.overhead = Histogram(
             "alignx_gateway_overhead_seconds",
             "Seconds from a request's arrival to the call of its service",
             buckets=_OVERHEAD_BUCKETS,
@@ -63,7 +63,6 @@ class ProxyMetrics:
             ("service", "stage"),
             registry=registry,
         )
-        self.overhead = overhead
         self.upstream = {service: upstream.labels(service) for service in SERVICES}
         self.failures = {
             (service, stage): failures.labels(service, stage) for service in SERVICES for stage in ("answer", "body")
@@ -140,8 +139,9 @@ class Proxy:
             watch = DisconnectWatch(receive)
             call = Call(route, scope, send, state, watch, started, caller)
             is_logged = route.path in routing.HEARD_TO_THE_END  # whoever is erased is logged, heard or not
-            with nullcontext() if is_logged else watch:
-                if answer := await self._forward(call, body):
+            called = child_span(f"call {route.service}", SpanKind.CLIENT)
+            with nullcontext() if is_logged else watch, called as span:
+                if answer := await self._forward(call, body, traceparent_of(span)):
                     scope["state"][ENDLESS] = partial(self._relay_endless, call, answer)
 
     async def _relay_endless(self, call: Call, answer: aiohttp.ClientResponse, receive: Receive, send: Send) -> None:
@@ -151,14 +151,10 @@ class Proxy:
             call.send = send
             await self._relay_events(call, answer.content)
 
-    async def _forward(self, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
+    async def _forward(self, call: Call, body: bytes | None, traceparent: str) -> aiohttp.ClientResponse | None:
         """The answer whose events are still to be relayed, if they are endless."""
-        with child_span(f"call {call.route.service}", SpanKind.CLIENT) as span:
-            return await self._forward_within(span, call, body)
-
-    async def _forward_within(self, span: Span, call: Call, body: bytes | None) -> aiohttp.ClientResponse | None:
         service = call.route.service
-        fields = self._headers(call, traceparent_of(span))
+        fields = self._headers(call, traceparent)
         sent_at = time.perf_counter()
         self._metrics.overhead.observe(sent_at - call.started)
         try:
@@ -241,8 +237,9 @@ class Proxy:
     async def _log(self, call: Call, answer: aiohttp.ClientResponse | None) -> None:
         """Adds what must be known later to the audit log, before the answer is passed on. Without an answer the
         service may have done it all the same."""
-        action, path = AUDITED.get((call.scope["method"], call.route.path)), call.scope["raw_path"]
-        if action is None or (answer is not None and answer.status >= 300):
+        operation, path = call.route.operations.get(call.scope["method"]), call.scope["raw_path"]
+        action = operation.audited if operation else ""
+        if not action or (answer is not None and answer.status >= 300):
             return
         if answer and call.route.path == routing.FORGET and orjson.loads(await answer.read()).get("dry_run"):
             return
@@ -255,7 +252,7 @@ class Proxy:
             targets = ["many"]
         else:
             targets = [hashed(tenant, user) for user in orjson.loads(await answer.read()).get("erased", ())]
-        await call.state.audit.add(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
+        await call.state.log_call(tenant, key_id, f"{action}.unanswered" if answer is None else action, *targets)
 
     async def _relay(self, call: Call, answer: aiohttp.ClientResponse, timing: bytes) -> bool:
         """Whether the answer is whole; endless events are left."""

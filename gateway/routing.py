@@ -6,7 +6,7 @@ would read otherwise than the gateway: dot segments, encoded slashes, broken enc
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote_to_bytes
@@ -25,12 +25,28 @@ _CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/\\]")
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """What one method of a path needs, and what it can lead to."""
+
+    scope: Scope
+    problems: tuple[type[AlignXError], ...] = ()
+    """Its own errors, beside those that follow from what a call is (pages.py)."""
+    audited: str = ""
+    """The action in the audit log, of a call that it keeps."""
+
+
+Operations = Mapping[str, Operation]
+"""By method."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One path of the API and the service behind it."""
 
     service: Service
     path: str
     """The template; the request's telemetry reads it by this name."""
+    operations: Operations
     endless: bool = False
     """The answer is an event stream that never ends by itself."""
 
@@ -41,145 +57,103 @@ class Route:
 
 
 _USER = "/v1/users/{user}"
+_PREFERENCES = f"{_USER}/preferences"
 _EVENT = f"{_USER}/events/{{event_id}}"
 FORGET = f"{_USER}/forget"
 ERASURES = "/v1/erasures"
-WEBHOOKS = "/v1/webhooks"
-_WEBHOOK = f"{WEBHOOKS}/{{webhook}}"
-_REPLAY = f"{_WEBHOOK}/deliveries/{{delivery}}/replay"
+_WEBHOOKS = "/v1/webhooks"
+_WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 FEEDBACK = "/v1/feedback"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
-_MODEL = "/v1/models/{model}"
-ROUTES: tuple[Route, ...] = (
-    Route("preference", _USER),
-    Route("preference", f"{_USER}/events"),
-    Route("preference", _EVENT),
-    Route("preference", FORGET),
-    Route("preference", f"{_USER}/dead-letters"),
-    Route("preference", f"{_USER}/dead-letters/retry"),
-    Route("preference", f"{_USER}/export"),
-    Route("preference", f"{_USER}/preferences"),
-    Route("preference", f"{_USER}/preferences/stream", endless=True),
-    Route("preference", f"{_USER}/preferences/versions"),
-    Route("preference", f"{_USER}/preferences/versions/{{version}}"),
-    Route("preference", f"{_USER}/preferences/rejected"),
-    Route("preference", f"{_USER}/preferences/diff"),
-    Route("preference", f"{_USER}/preferences/rebuild"),
-    Route("preference", f"{_USER}/preferences/rollback"),
-    Route("preference", "/v1/users"),
-    Route("preference", "/v1/events"),
-    Route("preference", ERASURES),
-    Route("preference", "/v1/items"),
-    Route("preference", "/v1/quality"),
-    Route("preference", "/v1/quality/trial"),
-    Route("preference", WEBHOOKS),
-    Route("preference", _WEBHOOK),
-    Route("preference", f"{_WEBHOOK}/rotate"),
-    Route("preference", f"{_WEBHOOK}/test"),
-    Route("preference", f"{_WEBHOOK}/deliveries"),
-    Route("preference", _REPLAY),
-    Route("preference", "/v1/quality/uplift"),
-    Route("preference", FEEDBACK),
-    Route("response", f"{_USER}/select"),
-    Route("response", f"{_USER}/recommend"),
-    *(Route("response", path) for path in CHATS),
-    Route("response", "/v1/models"),
-    Route("response", _MODEL),
-)
-
-SCOPES: Mapping[str, Mapping[str, Scope]] = {
-    _USER: {"DELETE": "users:erase"},
-    f"{_USER}/events": {"GET": "events:read", "POST": "events:write"},
-    _EVENT: {"DELETE": "users:erase"},
-    FORGET: {"POST": "users:erase"},
-    f"{_USER}/dead-letters": {"GET": "events:read"},
-    f"{_USER}/dead-letters/retry": {"POST": "events:write"},
-    f"{_USER}/export": {"GET": "users:export"},
-    f"{_USER}/preferences": {"GET": "preferences:read", "PUT": "preferences:write"},
-    f"{_USER}/preferences/stream": {"GET": "preferences:read"},
-    f"{_USER}/preferences/versions": {"GET": "preferences:read"},
-    f"{_USER}/preferences/versions/{{version}}": {"GET": "preferences:read"},
-    f"{_USER}/preferences/rejected": {"GET": "preferences:read"},
-    f"{_USER}/preferences/diff": {"GET": "preferences:read"},
-    f"{_USER}/preferences/rebuild": {"POST": "preferences:write"},
-    f"{_USER}/preferences/rollback": {"POST": "preferences:write"},
-    f"{_USER}/select": {"POST": "select"},
-    f"{_USER}/recommend": {"POST": "recommend"},
-    **{path: {"POST": "chat"} for path in CHATS},
-    "/v1/models": {"GET": "chat"},
-    _MODEL: {"GET": "chat"},
-    "/v1/users": {"GET": "users:list"},
-    "/v1/events": {"POST": "events:write"},
-    ERASURES: {"POST": "users:erase"},
-    "/v1/items": {"PUT": "catalogue:write"},
-    "/v1/quality": {"GET": "quality:read"},
-    "/v1/quality/trial": {"GET": "quality:read"},
-    WEBHOOKS: {"GET": "webhooks:manage", "POST": "webhooks:manage"},
-    _WEBHOOK: {"PATCH": "webhooks:manage", "DELETE": "webhooks:manage"},
-    f"{_WEBHOOK}/rotate": {"POST": "webhooks:manage"},
-    f"{_WEBHOOK}/test": {"POST": "webhooks:manage"},
-    f"{_WEBHOOK}/deliveries": {"GET": "webhooks:manage"},
-    _REPLAY: {"POST": "webhooks:manage"},
-    "/v1/quality/uplift": {"GET": "quality:read"},
-    FEEDBACK: {"POST": "events:write"},
-    "/v1/tokens": {"POST": "tokens:mint"},
-    "/v1/audit": {"GET": "admin"},
-    "/admin/keys": {"GET": "admin", "POST": "admin"},
-    "/admin/keys/{key_id}": {"DELETE": "admin"},
-    "/admin/keys/{key_id}/rotate": {"POST": "admin"},
-    "/admin/tenants": {"GET": "admin"},
-    "/admin/tenants/{tenant}/settings": {"GET": "admin", "PUT": "admin", "PATCH": "admin"},
-    "/metrics": {"GET": "admin"},
-}
-"""The one scope that each call needs, by path and method. Calls that are not here need no key: health, pages."""
 
 _NO_USER = (errors.UserUnknown,)
 _NO_WEBHOOK = (errors.WebhookUnknown,)
 _NO_VERSION = (errors.UserUnknown, errors.VersionUnknown)
 _NO_MODELS = (errors.EngineUnavailable, errors.EngineError)
 _NO_ANSWER = (*_NO_MODELS, errors.NoEngine, errors.BudgetSpent, errors.EngineRejected, errors.ContextExceeded)
-PROBLEMS: Mapping[str, Mapping[str, tuple[type[AlignXError], ...]]] = {
-    _USER: {"DELETE": _NO_USER},
+_NO_CHOICE = (*_NO_USER, *_NO_ANSWER, errors.EngineUnsupported)
+_NOT_TAKEN = (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull)
+
+_READ_PREFERENCES = {"GET": Operation("preferences:read", _NO_USER)}
+_READ_VERSIONS = {"GET": Operation("preferences:read", _NO_VERSION)}
+_READ_QUALITY = {"GET": Operation("quality:read")}
+_MANAGE_WEBHOOK = Operation("webhooks:manage", _NO_WEBHOOK)
+_ADMINISTER = Operation("admin")
+
+_OF_PREFERENCE: Mapping[str, Operations] = {
+    _USER: {"DELETE": Operation("users:erase", _NO_USER, "user.erased")},
     f"{_USER}/events": {
-        "GET": _NO_USER,
-        "POST": (errors.IdempotencyMismatch, errors.UserLimited, errors.BacklogFull, errors.QueueFull),
+        "GET": Operation("events:read", _NO_USER),
+        "POST": Operation("events:write", _NOT_TAKEN),
     },
-    _EVENT: {"DELETE": (*_NO_USER, errors.EventUnknown)},
-    FORGET: {"POST": _NO_USER},
-    "/v1/events": {"POST": (errors.UnsupportedEncoding,)},
-    FEEDBACK: {
-        "POST": (
-            *(errors.ResponseUnknown, errors.IdempotencyMismatch),
-            *(errors.UserLimited, errors.BacklogFull, errors.QueueFull),
-        )
+    _EVENT: {"DELETE": Operation("users:erase", (*_NO_USER, errors.EventUnknown), "event.forgotten")},
+    FORGET: {"POST": Operation("users:erase", _NO_USER, "event.forgotten")},
+    f"{_USER}/dead-letters": {"GET": Operation("events:read", _NO_USER)},
+    f"{_USER}/dead-letters/retry": {"POST": Operation("events:write", (*_NO_USER, errors.BacklogFull))},
+    f"{_USER}/export": {"GET": Operation("users:export", _NO_USER, "user.exported")},
+    _PREFERENCES: {
+        **_READ_PREFERENCES,
+        "PUT": Operation("preferences:write", (errors.StaleVersion, errors.PreconditionRequired)),
     },
-    f"{_USER}/dead-letters": {"GET": _NO_USER},
-    f"{_USER}/dead-letters/retry": {"POST": (*_NO_USER, errors.BacklogFull)},
-    f"{_USER}/export": {"GET": _NO_USER},
-    f"{_USER}/preferences": {"GET": _NO_USER, "PUT": (errors.StaleVersion, errors.PreconditionRequired)},
-    f"{_USER}/preferences/stream": {"GET": (*_NO_USER, errors.Draining, errors.Unavailable)},
-    f"{_USER}/preferences/versions": {"GET": _NO_USER},
-    f"{_USER}/preferences/versions/{{version}}": {"GET": _NO_VERSION},
-    f"{_USER}/preferences/rejected": {"GET": _NO_USER},
-    f"{_USER}/preferences/diff": {"GET": _NO_VERSION},
-    f"{_USER}/preferences/rebuild": {"POST": _NO_USER},
-    f"{_USER}/preferences/rollback": {"POST": (*_NO_VERSION, errors.StaleVersion)},
-    f"{_USER}/select": {"POST": (*_NO_USER, *_NO_ANSWER, errors.EngineUnsupported)},
-    f"{_USER}/recommend": {"POST": (*_NO_USER, *_NO_ANSWER, errors.EngineUnsupported)},
-    **{path: {"POST": (*_NO_ANSWER, errors.ModelUnknown)} for path in CHATS},
-    "/v1/models": {"GET": _NO_MODELS},
-    _MODEL: {"GET": (*_NO_MODELS, errors.ModelUnknown)},
-    _WEBHOOK: {"PATCH": _NO_WEBHOOK, "DELETE": _NO_WEBHOOK},
-    f"{_WEBHOOK}/rotate": {"POST": _NO_WEBHOOK},
-    f"{_WEBHOOK}/test": {"POST": _NO_WEBHOOK},
-    f"{_WEBHOOK}/deliveries": {"GET": _NO_WEBHOOK},
-    _REPLAY: {"POST": _NO_WEBHOOK},
-    "/admin/keys/{key_id}": {"DELETE": (errors.KeyUnknown,)},
-    "/admin/keys/{key_id}/rotate": {"POST": (errors.KeyUnknown, errors.KeyEnded)},
+    f"{_PREFERENCES}/versions": _READ_PREFERENCES,
+    f"{_PREFERENCES}/versions/{{version}}": _READ_VERSIONS,
+    f"{_PREFERENCES}/rejected": _READ_PREFERENCES,
+    f"{_PREFERENCES}/diff": _READ_VERSIONS,
+    f"{_PREFERENCES}/rebuild": {"POST": Operation("preferences:write", _NO_USER)},
+    f"{_PREFERENCES}/rollback": {"POST": Operation("preferences:write", (*_NO_VERSION, errors.StaleVersion))},
+    "/v1/users": {"GET": Operation("users:list")},
+    "/v1/events": {"POST": Operation("events:write", (errors.UnsupportedEncoding,))},
+    ERASURES: {"POST": Operation("users:erase", audited="user.erased")},
+    "/v1/items": {"PUT": Operation("catalogue:write")},
+    "/v1/quality": _READ_QUALITY,
+    "/v1/quality/trial": _READ_QUALITY,
+    "/v1/quality/uplift": _READ_QUALITY,
+    _WEBHOOKS: {
+        "GET": Operation("webhooks:manage"),
+        "POST": Operation("webhooks:manage", audited="webhook.created"),
+    },
+    _WEBHOOK: {
+        "PATCH": Operation("webhooks:manage", _NO_WEBHOOK, "webhook.changed"),
+        "DELETE": Operation("webhooks:manage", _NO_WEBHOOK, "webhook.deleted"),
+    },
+    f"{_WEBHOOK}/rotate": {"POST": Operation("webhooks:manage", _NO_WEBHOOK, "webhook.rotated")},
+    f"{_WEBHOOK}/test": {"POST": _MANAGE_WEBHOOK},
+    f"{_WEBHOOK}/deliveries": {"GET": _MANAGE_WEBHOOK},
+    f"{_WEBHOOK}/deliveries/{{delivery}}/replay": {"POST": _MANAGE_WEBHOOK},
+    FEEDBACK: {"POST": Operation("events:write", (errors.ResponseUnknown, *_NOT_TAKEN))},
 }
-"""The errors of each call by path and method, beside those that follow from what a call is (pages.py)."""
+_OF_RESPONSE: Mapping[str, Operations] = {
+    f"{_USER}/select": {"POST": Operation("select", _NO_CHOICE)},
+    f"{_USER}/recommend": {"POST": Operation("recommend", _NO_CHOICE)},
+    **{path: {"POST": Operation("chat", (*_NO_ANSWER, errors.ModelUnknown))} for path in CHATS},
+    "/v1/models": {"GET": Operation("chat", _NO_MODELS)},
+    "/v1/models/{model}": {"GET": Operation("chat", (*_NO_MODELS, errors.ModelUnknown))},
+}
+_OF_GATEWAY: Mapping[str, Operations] = {
+    "/v1/tokens": {"POST": Operation("tokens:mint")},
+    "/v1/audit": {"GET": _ADMINISTER},
+    "/admin/keys": {"GET": _ADMINISTER, "POST": _ADMINISTER},
+    "/admin/keys/{key_id}": {"DELETE": Operation("admin", (errors.KeyUnknown,))},
+    "/admin/keys/{key_id}/rotate": {"POST": Operation("admin", (errors.KeyUnknown, errors.KeyEnded))},
+    "/admin/tenants": {"GET": _ADMINISTER},
+    "/admin/tenants/{tenant}/settings": {"GET": _ADMINISTER, "PUT": _ADMINISTER, "PATCH": _ADMINISTER},
+    "/metrics": {"GET": _ADMINISTER},
+}
+_STREAM = Route(
+    "preference",
+    f"{_PREFERENCES}/stream",
+    {"GET": Operation("preferences:read", (*_NO_USER, errors.Draining, errors.Unavailable))},
+    endless=True,
+)
+ROUTES: tuple[Route, ...] = (
+    *(Route("preference", path, operations) for path, operations in _OF_PREFERENCE.items()),
+    _STREAM,
+    *(Route("response", path, operations) for path, operations in _OF_RESPONSE.items()),
+)
+OPERATIONS: Mapping[str, Operations] = {**{route.path: route.operations for route in ROUTES}, **_OF_GATEWAY}
+"""By path and method. Calls that are not here need no key: health, pages."""
 
 
 def is_for_user(path: str) -> bool:
@@ -188,33 +162,23 @@ def is_for_user(path: str) -> bool:
     return path.startswith(_USER) or path in (*CHATS, FEEDBACK)
 
 
-USER_SCOPES = frozenset(scope for path, calls in SCOPES.items() if is_for_user(path) for scope in calls.values())
+USER_SCOPES = frozenset(
+    operation.scope for path, calls in OPERATIONS.items() if is_for_user(path) for operation in calls.values()
+)
 """What a user token may hold: the scopes of calls for one user."""
-OWN_PATHS = frozenset(path for path in SCOPES if path.startswith("/v1/")) - {route.path for route in ROUTES}
+OWN_PATHS = frozenset(path for path in _OF_GATEWAY if path.startswith("/v1/"))
 """Paths under /v1 that the gateway answers itself; no template among them."""
-AUDITED: Mapping[tuple[str, str], str] = {
-    ("DELETE", _USER): "user.erased",
-    ("DELETE", _EVENT): "event.forgotten",
-    ("POST", FORGET): "event.forgotten",
-    ("POST", ERASURES): "user.erased",
-    ("GET", f"{_USER}/export"): "user.exported",
-    ("POST", WEBHOOKS): "webhook.created",
-    ("PATCH", _WEBHOOK): "webhook.changed",
-    ("DELETE", _WEBHOOK): "webhook.deleted",
-    ("POST", f"{_WEBHOOK}/rotate"): "webhook.rotated",
-}
-"""Calls to the services that the audit log keeps, by method and path."""
 HEARD_TO_THE_END = (_USER, _EVENT, ERASURES, FORGET)
 """Paths of calls that are logged though their caller has gone; the answer of some says what is to be logged."""
 
 
 def needed_scope(path: str, method: str) -> Scope:
-    """Of a template of `SCOPES`. Raises MethodNotAllowed."""
-    calls = SCOPES[path]
-    scope = calls.get("GET" if method == "HEAD" else method)
-    if scope is None:
+    """Of a template of `OPERATIONS`. Raises MethodNotAllowed."""
+    calls = OPERATIONS[path]
+    operation = calls.get("GET" if method == "HEAD" else method)
+    if operation is None:
         raise MethodNotAllowed(allow=", ".join(calls))
-    return scope
+    return operation.scope
 
 
 class Node:
@@ -236,9 +200,9 @@ class Node:
 
 
 class RoutingTable:
-    def __init__(self, routes: Iterable[Route] = ROUTES) -> None:
+    def __init__(self) -> None:
         self._root = Node()
-        for route in routes:
+        for route in ROUTES:
             node = self._root
             for segment in route.path.split("/")[1:]:
                 node = node.child(segment)

@@ -16,7 +16,7 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import orjson
 
@@ -81,7 +81,8 @@ class UserTokens:
             return None
         if not hmac.compare_digest(signature, self._sign(signed)):
             return None
-        content = _decode(signed.removeprefix(_HEADER))
+        encoded = signed.removeprefix(_HEADER)
+        content = orjson.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
         return UserClaims(
             key_id=content["key"],
             generation=content["gen"],
@@ -96,9 +97,3 @@ class UserTokens:
 
     def _sign(self, text: str) -> str:
         return _encode(hmac.digest(self._signing, text.encode(), "sha256"))
-
-
-def _decode(text: str) -> dict[str, Any]:
-    """The content of a token whose signature fits."""
-    content: dict[str, Any] = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    return content

@@ -80,12 +80,6 @@ class RedisSettings(Block):
         return self
 
 
-def _check_http(url: str | None) -> str | None:
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise ValueError("must start with http:// or https://")
-    return url
-
-
 class EngineSettings(Block):
     url: str = PROFILE_ENGINE
     """An OpenAI-compatible base URL such as `http://127.0.0.1:8100/v1`, or `profile`: no language
@@ -398,9 +392,11 @@ class TracingSettings(Block):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, endpoint: str | None) -> str | None:
-        if _check_http(endpoint) is not None and not _is_installed(
-            "opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"
-        ):
+        if endpoint is None:
+            return None
+        if not endpoint.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        if not _is_installed("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"):
             raise ValueError("needs OpenTelemetry, which is not installed: pip install 'alignx[tracing]'")
         return endpoint
 

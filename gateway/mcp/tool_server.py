@@ -24,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from alignx import __version__
 from gateway.auth import AuthState, Caller
 from gateway.proxy import Proxy
-from gateway.routing import SCOPES
+from gateway.routing import OPERATIONS
 from services.errors import AlignXError, Forbidden, MethodNotAllowed
 from services.server.request_bodies import ClientDisconnected, read_body
 from services.server.state import state_of
@@ -135,7 +135,7 @@ class ToolServer:
         offered = []
         for entry in self._tools.values():
             call = entry["call"]
-            if SCOPES[call["path"]][call["method"]] in caller.scopes:
+            if OPERATIONS[call["path"]][call["method"]].scope in caller.scopes:
                 tool = deepcopy(entry["tool"])
                 if caller.user is not None:
                     tool["inputSchema"]["required"].remove("user")

@@ -13,8 +13,8 @@ ALIGNX_REDIS__URL names Redis, as for the services. docs/how-to/backup.md says w
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TypeVar
 
@@ -216,10 +216,8 @@ def _settings() -> Settings:
         raise CommandRefused(f"{name}: {first['msg']}") from error
 
 
-@asynccontextmanager
-async def _connect() -> AsyncIterator[RedisClient]:
-    async with open_redis(_settings().redis) as redis:
-        yield redis
+def _connect() -> AbstractAsyncContextManager[RedisClient]:
+    return open_redis(_settings().redis)
 
 
 async def _read_key_space(redis: RedisClient) -> KeySpace:

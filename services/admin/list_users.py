@@ -27,7 +27,7 @@ class UserList:
         return int(self._names.execute("SELECT count(*) FROM members").fetchone()[0])
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
-        """(tenant), in the order of their encoded names."""
+        """(tenant, user), in the order of their encoded names."""
         for (member,) in self._names.execute("SELECT name FROM members ORDER BY name"):
             yield KeySpace.split_member(member)
 

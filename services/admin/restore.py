@@ -127,13 +127,14 @@ class Restore:
         await Schema(self._redis).claim()
         await Store(self._redis, self._keys.shards).claim_shards()
         await self._raise_tokens(int(content.header["token"]))
+        backup, schema = content.header["id"], content.header["schema"]
         done: Counter[str] = Counter()
         for batch in self._batches(file):
             others = [record for record in batch if record["kind"] != "user"]
             for record in others:
                 done["API_KEYS"] += await self._write_other(record)
-            users = [record for record in batch if record["kind"] == "user"]
-            done.update(await asyncio.gather(*(self._write_user(record, content.header, existing) for record in users)))
+            users = [migrated(record, schema, self._migrations) for record in batch if record["kind"] == "user"]
+            done.update(await asyncio.gather(*(self._users.write(record, backup, existing) for record in users)))
             progress("restoring", sum(done.values()) - done["API_KEYS"], content.taken)
         return done
 
@@ -166,10 +167,6 @@ class Restore:
             behind = token - int(await self._client.get(key) or 0)
             if behind > 0:
                 await self._client.incrby(key, behind)
-
-    async def _write_user(self, record: Record, header: Record, existing: Existing) -> str:
-        current = migrated(record, int(header["schema"]), self._migrations)
-        return await self._users.write(current, str(header["id"]), existing)
 
     async def _write_other(self, record: Record) -> int:
         """1 for an API key that was written."""

@@ -143,7 +143,8 @@ class Outcomes:
         arm = arm_of(tenant, user, share)
         if not (ttl_s or is_learned):
             return Serving(tenant, user, kind, arm, share)
-        response_id, stamp = f"{_now_ms():012x}{secrets.token_hex(10)}", await self._read_stamp(tenant, user)
+        response_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+        stamp = await self._read_stamp(tenant, user)
         return Serving(tenant, user, kind, arm, share, ttl_s, response_id, stamp, is_learned)
 
     async def record(
@@ -260,10 +261,6 @@ def kept_s(settings: TenantSettings) -> int:
 def shown_key(item: Item) -> str:
     """A hash of the item; of prose too, since the answers are one user's."""
     return item_key(item) or "p" + blake2b(f"{item}".encode(), digest_size=8).hexdigest()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _time_id(seconds: float | None) -> str:

@@ -16,7 +16,7 @@ from services.outcomes.chats import ChatOutbox
 from services.outcomes.served import Outcomes
 from services.preference.ingest import Ingest
 from services.preference.updates.update_metrics import IngestMetrics
-from services.storage.startup_check import StartupCheck
+from services.server.startup_check import StartupCheck
 
 _POLL_S, _PAUSE_S, _AGAIN_S = 0.5, 1.0, 60.0
 logger = logging.getLogger("alignx.learner")

@@ -37,8 +37,8 @@ from services.preference.service import PreferenceService
 from services.preference.webhooks.webhook_service import WebhookService
 from services.server.app import only_user_of, tenant_of
 from services.server.body_lists import ListRoute
+from services.server.startup_check import StoreState
 from services.server.state import state_of
-from services.server.store import StoreState
 
 _WAIT = re.compile(r"(?:^|[,\s;])wait=(\d{1,6})")
 

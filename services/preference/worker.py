@@ -32,13 +32,13 @@ from services.profile.fold import load_tables
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.startup_check import StartupCheck
 from services.server.state import state_of
 from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import Settings, load_settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.connection import open_redis
 from services.storage.redis_metrics import RedisMetrics
-from services.storage.startup_check import StartupCheck
 from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 from services.traffic.consumer import Consumer, TrafficMetrics

@@ -26,7 +26,7 @@ from services.profile.statistics import (
 )
 from services.profile.word_table import Vectors
 from services.profile.word_vectors import turn
-from services.statements.clauses import Clause
+from services.statements.attitudes import Clause
 
 YEAR_HALF_LIFE = 8
 """Dated items after which the year of one counts half."""

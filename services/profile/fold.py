@@ -41,8 +41,8 @@ from services.profile.statistics import (
 )
 from services.profile.style_features import MIRRORED, TYPICAL, measure, words
 from services.profile.word_vectors import embed_items, nearer, nearness
-from services.statements.attitudes import NO_STYLE
-from services.statements.clauses import MAX_QUOTE, Clause, read_clauses
+from services.statements.attitudes import NO_STYLE, Clause
+from services.statements.clauses import MAX_QUOTE, read_clauses
 
 ASKED_TERM = 0.5
 PURCHASE = 1.0

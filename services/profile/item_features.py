@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from alignx.schemas.items import POPULARITY_FIELD, Item, ItemFields
 from services.profile.style_features import MAX_ITEM_TERMS, MAX_TERM, STOP, URL, measure, terms, words
-from services.profile.word_table import is_word
+from services.profile.word_table import load
 
 MAX_NAME_TERMS = 24
 MAX_CATEGORY_CHARS = 32
@@ -76,7 +76,7 @@ class ItemFeatures(NamedTuple):
     """A symbol, or three letters; empty where none is told."""
     year: float | None
     popularity: float | None
-    """Natural logarithm of one more than the count: the log-odds that it is taken."""
+    """As `read_popularity` gives it: the log-odds that it is taken."""
     written: str = ""
     """The text itself, of one that is a piece of writing."""
 
@@ -89,7 +89,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def extract_features(item: Item, query_words: frozenset[str] = frozenset()) -> ItemFeatures:
-    """Words of the query, `asked`, name no topic of the user's own."""
+    """Words of the query name no topic of the user's own."""
     if isinstance(item, str):
         tokens = words(item)
         known = terms(tokens, MAX_ITEM_TERMS, query_words)
@@ -107,7 +107,7 @@ def _read_fields(item: ItemFields, query_words: frozenset[str]) -> ItemFeatures:
         elif key in YEAR_FIELDS:
             year = _year(_YEAR, value)
         elif key == POPULARITY_FIELD:
-            popularity = _popularity(value)
+            popularity = read_popularity(value)
         elif isinstance(value, str):
             text += " " + value
     written = words(item.description or "")
@@ -166,7 +166,7 @@ def _labels(value: Any) -> Iterable[str]:
 def _read_label(part: str) -> tuple[str, list[str]]:
     """A category as it is shown, and its words: "video_games" and "foodanddrink" as one writes them."""
     label = clean(part.replace("-and-", " and ").replace("_", " "), MAX_CATEGORY_CHARS)
-    if (joined := _JOINED.match(label)) and all(map(is_word, joined.groups())):
+    if (joined := _JOINED.match(label)) and all(map(load().holds, joined.groups())):
         label = " and ".join(joined.groups())
     return label, words(label)
 
@@ -193,7 +193,8 @@ def _year(pattern: re.Pattern[str], value: Any) -> float | None:
     return float(match[match.re.groups]) if match else None
 
 
-def _popularity(value: Any) -> float | None:
+def read_popularity(value: Any) -> float | None:
+    """Natural logarithm of one more than a count; None for what is no count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None

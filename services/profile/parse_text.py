@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from services.profile.statistics import SAID_IN_PASSING
 from services.profile.style_features import FEATURES, words
-from services.statements.clauses import Clause, read_clauses
+from services.statements.attitudes import Clause
+from services.statements.clauses import read_clauses
 
 STYLE_OPENINGS: Mapping[str, float] = {
     "Clearly prefers texts that": 0.35,

@@ -101,8 +101,8 @@ _LISTS = {
     "inclusive": "we us our ours let's we're we've we'll",
 }
 LEXICON: dict[str, tuple[int, ...]] = {}
-for _name, _encode_evidence in _LISTS.items():
-    for _word in _encode_evidence.split():
+for _name, _listed in _LISTS.items():
+    for _word in _listed.split():
         LEXICON[_word] = (*LEXICON.get(_word, ()), INDEX[_name])
 STOP = _set(
     """a about above after again against all also although am among an and another any are aren't around as at away back

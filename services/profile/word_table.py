@@ -55,7 +55,8 @@ class WordTable:
         np.divide(vectors, lengths, out=vectors, where=lengths > 0)
         return vectors
 
-    def is_piece(self, word: str) -> bool:
+    def holds(self, word: str) -> bool:
+        """Whether it is one piece of the table, as everyday words are."""
         return self._tokenizer.token_to_id(f"▁{word}") is not None
 
     def _sum_words(self, texts: Sequence[Sequence[str]], sums: Vectors, weigh: Callable[[str], float] | None) -> None:
@@ -109,11 +110,6 @@ def find_folder() -> Path:
 def embed(texts: Sequence[str]) -> Vectors:
     """One row of length one a text; zeros for a text without words."""
     return load().embed(list(map(words, texts)))
-
-
-def is_word(word: str) -> bool:
-    """Whether it is one piece of the table, as everyday words are."""
-    return load().is_piece(word)
 
 
 def _map_rows(path: Path) -> NDArray[np.float16]:

@@ -22,12 +22,11 @@ from services.response.selection import SelectionMetrics, Selector
 from services.server.app import create_app, serve
 from services.server.health import Check
 from services.server.metrics import create_registry
+from services.server.startup_check import StartupCheck, require_store
 from services.server.state import state_of
-from services.server.store import require_store
 from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import Settings, load_settings
 from services.storage.connection import open_redis
-from services.storage.startup_check import StartupCheck
 from services.storage.timed_cache import open_tenants
 from services.storage.users import Store
 from services.traffic.signals import Signals

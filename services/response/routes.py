@@ -15,8 +15,8 @@ from services.response.chat_request import ChatRequest
 from services.response.selection import Selector
 from services.server.app import tenant_of
 from services.server.body_lists import ListRoute
+from services.server.startup_check import StoreState
 from services.server.state import state_of
-from services.server.store import StoreState
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,32 +125,27 @@ def _allowed(request: Request) -> list[str]:
 
 
 def _install_error_handlers(app: FastAPI, metrics: HttpMetrics) -> None:
-    def answer(request: Request, error: AlignXError) -> Response:
-        metrics.problems.labels(error.code).inc()
-        return problem_response(request.scope, error)
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = await _to_problem(request, error)
+        metrics.problems.labels(problem.code).inc()
+        return problem_response(request.scope, problem)
 
-    async def on_alignx(request: Request, error: Exception) -> Response:
-        assert isinstance(error, AlignXError)
-        return answer(request, error)
+    for kind in (AlignXError, RequestValidationError, HTTPException, *STORE_FAULTS):
+        app.add_exception_handler(kind, answer)
 
-    async def on_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        await asyncio.sleep(0)  # a thousand problems took their time
-        return answer(request, invalid_request(error))
 
-    async def on_http(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        return answer(request, _http_error(request, error))
-
-    async def on_store(request: Request, error: Exception) -> Response:
-        logging.getLogger("alignx.http").warning("redis cannot serve", extra={"error": type(error).__name__})
-        return answer(request, StoreUnavailable(refusal_words(error), retry_after=_STORE_RETRY_S))
-
-    for fault in STORE_FAULTS:
-        app.add_exception_handler(fault, on_store)
-    app.add_exception_handler(AlignXError, on_alignx)
-    app.add_exception_handler(RequestValidationError, on_validation)
-    app.add_exception_handler(HTTPException, on_http)
+async def _to_problem(request: Request, error: Exception) -> AlignXError:
+    match error:
+        case AlignXError():
+            return error
+        case RequestValidationError():
+            await asyncio.sleep(0)  # a thousand problems took their time
+            return invalid_request(error)
+        case HTTPException():
+            return _http_error(request, error)
+        case _:
+            logging.getLogger("alignx.http").warning("redis cannot serve", extra={"error": type(error).__name__})
+            return StoreUnavailable(refusal_words(error), retry_after=_STORE_RETRY_S)
 
 
 # --- the app -----------------------------------------------------------------------------------

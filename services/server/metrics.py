@@ -77,7 +77,6 @@ async def recorded_spans(service: str, settings: TracingSettings) -> AsyncIterat
         await asyncio.to_thread(provider.shutdown)  # sends the last ones
 
 
-RouteName = Callable[[Scope], str]
 ENDLESS = "endless_body"
 """In a request's state: what sends the rest of an answer that has begun and never ends by itself. `RequestTelemetry`
 awaits it when all that has led to the answer has returned: an open stream then costs half the memory."""
@@ -102,13 +101,11 @@ class RequestTelemetry:
         *,
         metrics: HttpMetrics,
         on_crash: Callable[[Scope, Exception], ASGIApp],
-        route_name: RouteName = matched_route,
         access_log: bool = True,
     ) -> None:
         self.app = app
         self.metrics = metrics
         self.on_crash = on_crash
-        self.route_name = route_name
         self.access_log = access_log
         self.logger = logging.getLogger("alignx.http")
 
@@ -153,7 +150,7 @@ class RequestTelemetry:
             REQUEST_ID.reset(token)
 
     def _observe(self, scope: Scope, span: Span, status: int, seconds: float) -> None:
-        method, route = scope["method"], self.route_name(scope)
+        method, route = scope["method"], matched_route(scope)
         if span.is_recording():
             about = {"http.request.method": method, "http.route": route, "http.response.status_code": status}
             span.set_attributes(about | {"alignx.request_id": REQUEST_ID.get()})

@@ -9,7 +9,7 @@
         return state_of(request.app, ResponseState)      # the one dependency of a service's routes
 
 `create_app` adds a `Process`; the lifespan yields the service's own record. A record may derive from one that
-knows less, and is read as that too: a service that needs Redis derives its own from `StoreState` (store.py).
+knows less, and is read as that too: a service that needs Redis derives its own from `StoreState` (startup_check.py).
 Tests read the same records: `state_of(app, Process).drain`.
 
 `Drain` is the state of a graceful shutdown: fail readiness, drain requests, close the listener. After SIGTERM the
@@ -36,12 +36,8 @@ class Drain:
     """The state of a process's shutdown. `create_app` makes it part of `Process`; `serve` advances it."""
 
     def __init__(self) -> None:
-        self._begun = asyncio.Event()
+        self.begun = False
         self._over = asyncio.Event()
-
-    @property
-    def begun(self) -> bool:
-        return self._begun.is_set()
 
     @property
     def over(self) -> bool:
@@ -49,7 +45,7 @@ class Drain:
         return self._over.is_set()
 
     def begin(self) -> None:
-        self._begun.set()
+        self.begun = True
 
     def end(self) -> None:
         self.begin()

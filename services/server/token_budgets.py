@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 
 from alignx.schemas.tenants import TenantSettings
 from services.engine.guard import CallKind, Progress
-from services.engine.spending import Estimate, WrittenText, estimate_call
+from services.engine.spending import WrittenText, estimate_call
 from services.engine.wire import Body
 from services.errors import BudgetSpent, EngineUnavailable
 from services.storage.connection import REFUSED, RedisClient, Script, read_script, refusal_words
@@ -79,13 +79,21 @@ class Reservation:
     tokens: int
     settings: TenantSettings
 
+    @property
+    def day(self) -> datetime:
+        """Its beginning."""
+        return self.at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    @property
+    def next_month(self) -> datetime:
+        return (self.day.replace(day=1) + timedelta(days=31)).replace(day=1)
+
     def windows(self, in_day: int, in_month: int) -> dict[str, Window]:
         """Of the limits that are set, when so much is spent."""
-        day = self.at.replace(hour=0, minute=0, second=0, microsecond=0)
-        month, settings = day.replace(day=1), self.settings
+        day, settings = self.day, self.settings
         spans = (
             ("day", settings.tokens_per_day, in_day, day, day + timedelta(days=1)),
-            ("month", settings.tokens_per_month, in_month, month, _next_month(month)),
+            ("month", settings.tokens_per_month, in_month, day.replace(day=1), self.next_month),
         )
         return {
             name: Window(
@@ -98,10 +106,6 @@ class Reservation:
             for name, limit, spent, start, end in spans
             if limit is not None
         }
-
-
-def _next_month(month: datetime) -> datetime:
-    return (month + timedelta(days=31)).replace(day=1)
 
 
 class TokenBudgets:
@@ -146,8 +150,8 @@ class TokenBudgets:
         if settings is None or (settings.tokens_per_day is None and settings.tokens_per_month is None):
             yield
             return
-        estimate = estimate_call(body)
-        reservation = self._plan(tenant, settings, estimate)
+        estimate, now = estimate_call(body), self._clock()
+        reservation = Reservation(uuid4().hex, tokens_key(tenant, f"{now:%Y-%m}"), now, estimate.total, settings)
         await self._take(kind, reservation)
         progress.written = WrittenText()
         error: BaseException | None = None
@@ -157,13 +161,9 @@ class TokenBudgets:
             error = fault
             raise
         finally:
-            settling = self._give_back(reservation, estimate.used(progress, error))
+            settling = self._spawn(self._tell(reservation, estimate.used(progress, error)))
             if progress.finished:
                 await asyncio.shield(settling)
-
-    def _plan(self, tenant: str, settings: TenantSettings, estimate: Estimate) -> Reservation:
-        now = self._clock()
-        return Reservation(uuid4().hex, tokens_key(tenant, f"{now:%Y-%m}"), now, estimate.total, settings)
 
     async def _take(self, kind: CallKind, reservation: Reservation) -> None:
         taking = asyncio.ensure_future(self._ask_for(reservation))
@@ -193,14 +193,13 @@ class TokenBudgets:
     async def _ask_for(self, reservation: Reservation) -> list[int]:
         now, settings = reservation.at, reservation.settings
         limits = {"day_limit": settings.tokens_per_day, "month_limit": settings.tokens_per_month}
-        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         try:
             answer: list[int] = await self._reserve.run(
                 [reservation.key],
                 day=f"{now:%d}",
                 id=reservation.id,
                 tokens=reservation.tokens,
-                ends=int((_next_month(month) + _KEPT).timestamp()),
+                ends=int((reservation.next_month + _KEPT).timestamp()),
                 **{name: limit for name, limit in limits.items() if limit is not None},
             )
         except REFUSED as error:  # what needs no engine goes on
@@ -212,9 +211,6 @@ class TokenBudgets:
         await asyncio.wait({taking})
         if not taking.cancelled() and not taking.exception() and taking.result()[0]:
             await self._tell(reservation, 0)
-
-    def _give_back(self, reservation: Reservation, used: int) -> "asyncio.Task[None]":
-        return self._spawn(self._tell(reservation, used))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """A task of its own: a caller who goes away does not stop it."""

@@ -33,15 +33,22 @@ class Attitude(NamedTuple):
     past: bool = False
 
 
-class Reading(NamedTuple):
-    """The fields of a Clause but for its language."""
+class Clause(NamedTuple):
+    """One clause, and what it claims of the person."""
 
     quote: str
+    """As the person said it: NFC, one line, at most MAX_QUOTE characters."""
     target: str
+    """What it is about, in the person's words; "" where that is not understood."""
     polarity: float
+    """On [-1, 1]: above 0 liked or wanted, below 0 disliked or avoided; 0 claims nothing."""
     kind: Kind
     style: Mapping[str, float] = NO_STYLE
+    """Wishes about the writing of answers: sign and strength by name of a feature of style."""
     past: bool = False
+    """No longer so: "used to love". Its polarity is 0."""
+    language: str = "en"
+    """ISO 639-1; "" unknown."""
 
 
 def turn(join: str, current: Attitude) -> Attitude | None:

@@ -6,11 +6,10 @@ of others or not understood claims nothing: such a clause is only quoted.
 """
 
 import re
-from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 from alignx.schemas.items import compose
-from services.statements.attitudes import NO_STYLE, Kind, Reading
+from services.statements.attitudes import Clause
 from services.statements.cue_lexicon import load_lexicon
 from services.statements.interpret import Reader
 from services.statements.language import recognize_language
@@ -25,24 +24,6 @@ _END = re.compile(
 )
 
 
-class Clause(NamedTuple):
-    """One clause, and what it claims of the person."""
-
-    quote: str
-    """As the person said it: NFC, one line, at most MAX_QUOTE characters."""
-    target: str
-    """What it is about, in the person's words; "" where that is not understood."""
-    polarity: float
-    """On [-1, 1]: above 0 liked or wanted, below 0 disliked or avoided; 0 claims nothing."""
-    kind: Kind
-    style: Mapping[str, float] = NO_STYLE
-    """Wishes about the writing of answers: sign and strength by name of a feature of style."""
-    past: bool = False
-    """No longer so: "used to love". Its polarity is 0."""
-    language: str = "en"
-    """ISO 639-1; "" unknown."""
-
-
 def read_clauses(text: str, *, statement: bool = True) -> list[Clause]:
     """The clauses of a text. Without `statement`, of a post or a turn of a dialogue, only what the person says of
     themselves."""
@@ -52,10 +33,10 @@ def read_clauses(text: str, *, statement: bool = True) -> list[Clause]:
     sentences = split_sentences(text)
     language = recognize_language(text)
     if language:
-        readings = Reader(load_lexicon(language), statement=statement).read(sentences)
+        clauses = Reader(load_lexicon(language), statement=statement).read(sentences)
     else:
-        readings = [Reading(sentence, "", 0.0, "none") for sentence in sentences] if statement else []
-    return [Clause(_cut(reading.quote), *reading[1:], language) for reading in readings]
+        clauses = [Clause(sentence, "", 0.0, "none") for sentence in sentences] if statement else []
+    return [clause._replace(quote=_cut(clause.quote), language=language) for clause in clauses]
 
 
 def split_sentences(text: str) -> list[str]:

@@ -10,9 +10,9 @@ from services.statements.attitudes import (
     QUESTION_MARKS,
     Attitude,
     Attitudes,
+    Clause,
     Group,
     Kind,
-    Reading,
     turn,
 )
 from services.statements.cue_lexicon import Lexicon
@@ -30,7 +30,7 @@ class Reader:
     def __init__(self, lexicon: Lexicon, *, statement: bool) -> None:
         self.lexicon = lexicon
         self.statement = statement
-        self.readings: list[Reading] = []
+        self.clauses: list[Clause] = []
         self.topic = ""
         """What was named last, and with which polarity it was claimed, if it was."""
         self.claimed = 0.0
@@ -39,12 +39,12 @@ class Reader:
         self.gone: tuple[str, Attitude] | None = None
         """What was said to be no longer so, and of what."""
 
-    def read(self, texts: Sequence[str]) -> list[Reading]:
+    def read(self, texts: Sequence[str]) -> list[Clause]:
         is_answer = False
         for text in texts:
             sentence = cut_sentence(text, self.lexicon, is_answer=is_answer)
             is_answer = text.endswith(QUESTION_MARKS)
-            before = len(self.readings)
+            before = len(self.clauses)
             if not sentence.segments or sentence.is_ironic or self._is_supposed(sentence):
                 self._quote(sentence.text)
             else:
@@ -52,8 +52,8 @@ class Reader:
             roles = [cue.role for part in sentence.segments for cue, *_ in part.matches]
             self.named = next((role for role in reversed(roles) if role in ("self", "other")), self.named)
             # A part of a sentence reads oddly by itself, and may say more than the person did.
-            self.readings[before:] = [reading._replace(quote=text) for reading in self.readings[before:]]
-        return self.readings
+            self.clauses[before:] = [clause._replace(quote=text) for clause in self.clauses[before:]]
+        return self.clauses
 
     def _is_supposed(self, sentence: Sentence) -> bool:
         """Whether the person supposes something of themselves: "if I liked jazz"."""
@@ -62,7 +62,7 @@ class Reader:
 
     def _quote(self, text: str) -> None:
         if self.statement:
-            self.readings.append(Reading(text, "", 0.0, "none"))
+            self.clauses.append(Clause(text, "", 0.0, "none"))
 
 
 class _SentenceReader:
@@ -119,7 +119,7 @@ class _SentenceReader:
         if groups:
             self._close_list()
         if style := self._style(segment, groups):
-            self._emit(Reading(self._quote(segment, segment), "", 0.0, "want", style))
+            self._emit(Clause(self._quote(segment, segment), "", 0.0, "want", style))
         elif asked or segment.has("hypothetical"):
             self._leave(segment)
         elif groups:
@@ -163,7 +163,7 @@ class _SentenceReader:
         elif (
             self.reader.topic and not (is_last and len(self.listed) > 1) and self._points_back(segment, group, attitude)
         ):
-            self._emit(self._reading(segment, self.reader.topic, attitude))
+            self._emit(self._make(segment, self.reader.topic, attitude))
             self.awaiting = attitude
         elif not (is_last and len(self.listed) > 1):
             self.awaiting = attitude
@@ -181,7 +181,7 @@ class _SentenceReader:
         (topic, past), self.reader.gone = self.reader.gone, None
         is_turned = (past.kind in ("dislike", "avoid")) == (attitude.polarity > 0)
         if topic and is_turned and (topic != self.reader.topic or not self.reader.claimed):
-            self._emit(self._reading(segment, topic, attitude))
+            self._emit(self._make(segment, topic, attitude))
 
     def _claim_lesser(self, segment: Segment, group: Group, attitude: Attitude) -> None:
         """What the target is preferred to: "rather than Y, I like X", "prefer X to Y"."""
@@ -321,21 +321,21 @@ class _SentenceReader:
 
     def _claim(self, segment: Segment, span: tuple[int, int] | None, attitude: Attitude) -> None:
         if span and not (span[1] == span[0] + 1 and self.sentence.tokens[span[0]].key.isdecimal()):
-            self._emit(self._reading(segment, self.sentence.slice(*span), attitude))
+            self._emit(self._make(segment, self.sentence.slice(*span), attitude))
 
-    def _reading(self, segment: Segment, target: str, attitude: Attitude) -> Reading:
+    def _make(self, segment: Segment, target: str, attitude: Attitude) -> Clause:
         start = min(self.chain, segment.start)
         quote = self.sentence.slice(start, segment.end).strip(" ,;:-–—")
-        return Reading(quote, target, attitude.polarity, attitude.kind, NO_STYLE, attitude.past)
+        return Clause(quote, target, attitude.polarity, attitude.kind, NO_STYLE, attitude.past)
 
     def _quote(self, first: Segment, last: Segment) -> str:
         return self.sentence.slice(first.start, last.end).strip(" ,;:-–—")
 
-    def _emit(self, reading: Reading) -> None:
+    def _emit(self, clause: Clause) -> None:
         self._flush()
-        if reading.target:
-            self._name(reading.target, reading.polarity)
-        self.reader.readings.append(reading)
+        if clause.target:
+            self._name(clause.target, clause.polarity)
+        self.reader.clauses.append(clause)
 
     def _flush(self) -> None:
         """Quotes what was not understood, in one piece."""
@@ -346,5 +346,5 @@ class _SentenceReader:
             kind = "habit" if any(segment.has("habit") for segment in self.unread) else "fact"
             kind = "reason" if self.unread[0].join == "because" else kind
         if self.reader.statement or kind != "none":
-            self.reader.readings.append(Reading(self._quote(self.unread[0], self.unread[-1]), "", 0.0, kind))
+            self.reader.clauses.append(Clause(self._quote(self.unread[0], self.unread[-1]), "", 0.0, kind))
         self.unread = []

@@ -28,18 +28,9 @@ _CLOSE_PAUSE_S, _CLOSE_TIMEOUT_S = 0.5, 5.0
 class AofRewriter:
     """Rewrites at most every `every_s` seconds; 0 turns it off."""
 
-    def __init__(
-        self,
-        redis: RedisClient,
-        every_s: float,
-        *,
-        close_pause_s: float = _CLOSE_PAUSE_S,
-        close_timeout_s: float = _CLOSE_TIMEOUT_S,
-    ) -> None:
+    def __init__(self, redis: RedisClient, every_s: float) -> None:
         self._redis = redis
         self._every_s = every_s
-        self._close_pause_s = close_pause_s
-        self._close_timeout_s = close_timeout_s
         self._task: asyncio.Task[None] | None = None
         self._is_requested = False
         self._pending: set[str] | None = None
@@ -48,9 +39,9 @@ class AofRewriter:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, redis: RedisClient, every_s: float, **options: float) -> AsyncIterator[Self]:
+    async def open(cls, redis: RedisClient, every_s: float) -> AsyncIterator[Self]:
         """At the end a rewrite that is still due is started at once."""
-        rewriter = cls(redis, every_s, **options)
+        rewriter = cls(redis, every_s)
         try:
             yield rewriter
         finally:
@@ -78,9 +69,9 @@ class AofRewriter:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         try:
-            async with asyncio.timeout(self._close_timeout_s):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 while not await self._rewrite():  # noqa: ASYNC110  # Redis ends the rewrite before
-                    await asyncio.sleep(self._close_pause_s)
+                    await asyncio.sleep(_CLOSE_PAUSE_S)
         except TimeoutError:
             logger.warning("an erasure ended without a rewrite of the append-only file")
 
@@ -90,12 +81,14 @@ class AofRewriter:
         due = [
             server for server in list_servers(self._redis) if self._pending is None or _name(server) in self._pending
         ]
-        self._pending = set()
-        results = await asyncio.gather(*(self._rewrite_on(server) for server in due))
-        pending = {_name(server) for server, done in zip(due, results, strict=True) if not done}
-        if self._pending is not None:  # no erasure came meanwhile
-            self._pending = pending
-        return not pending
+        self._pending, left = set(), set(map(_name, due))
+        try:
+            results = await asyncio.gather(*(self._rewrite_on(server) for server in due))
+            left = {_name(server) for server, done in zip(due, results, strict=True) if not done}
+        finally:  # when a shutdown cuts it off, all are still due
+            if self._pending is not None:  # no erasure came meanwhile
+                self._pending = left
+        return not left
 
     async def _rewrite_on(self, server: ClusterNode | None) -> bool:
         try:

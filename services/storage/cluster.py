@@ -4,8 +4,8 @@ connections in use.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from redis.asyncio.cluster import ClusterNode, ClusterPipeline, RedisCluster
@@ -40,6 +40,17 @@ and does not take them out of the pool meanwhile. The writer is then None, or it
 uvloop)."""
 _MAP_PAUSE_S = 0.1
 """Between two readings of the slot map."""
+
+
+@contextmanager
+def translate_faults() -> Iterator[None]:
+    """What the library raises for a fault of a connection or of the cluster becomes an error of Redis."""
+    try:
+        yield
+    except CLOSED_IN_USE as error:
+        raise RedisConnectionError("The connection was closed while it was in use.") from error
+    except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
+        raise ClusterDownError(str(error)) from error
 
 
 class ResilientCluster(RedisCluster):
@@ -106,14 +117,11 @@ class ResilientCluster(RedisCluster):
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return await super().execute_command(*args, **kwargs)
+            with translate_faults():
+                return await super().execute_command(*args, **kwargs)
         except (RedisConnectionError, RedisTimeoutError) as error:
             self._failed = getattr(error, "last_failed_node_name", self._failed)
             raise
-        except CLOSED_IN_USE as error:
-            raise RedisConnectionError("The connection was closed while it was in use.") from error
-        except SlotNotCoveredError as error:  # no RedisError in the library, but no mistake of ours
-            raise ClusterDownError(str(error)) from error
 
     async def aclose(self) -> None:
         """Marks the map as due. The library calls this after an error; its own version would close connections to
@@ -139,15 +147,11 @@ class ResilientPipeline(ClusterPipeline):
 
     async def execute(self, raise_on_error: bool = True, allow_redirections: bool = True) -> list[Any]:
         try:
-            answers: list[Any] = await super().execute(raise_on_error, allow_redirections)
+            with translate_faults():
+                answers: list[Any] = await super().execute(raise_on_error, allow_redirections)
         except AWAY:
             await self.cluster_client.aclose()
             raise
-        except CLOSED_IN_USE as error:
-            raise RedisConnectionError("The connection was closed while it was in use.") from error
-        except SlotNotCoveredError as error:
-            await self.cluster_client.aclose()
-            raise ClusterDownError(str(error)) from error
         return answers
 
 

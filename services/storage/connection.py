@@ -30,7 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from services.errors import StoreUnavailable
 from services.settings import RedisSettings
-from services.storage.cluster import AWAY, CLOSED_IN_USE, NO_NOTIFICATIONS, ResilientCluster, open_cluster
+from services.storage.cluster import AWAY, NO_NOTIFICATIONS, ResilientCluster, open_cluster, translate_faults
 from services.storage.key_names import WRITE_PROBE
 
 RedisClient = Redis | RedisCluster
@@ -268,10 +268,8 @@ class _SaysItIsClosed:
 
     async def send_packed_command(self, *arguments: Any, **options: Any) -> None:
         connection: Any = super()
-        try:
+        with translate_faults():
             await connection.send_packed_command(*arguments, **options)
-        except CLOSED_IN_USE as error:
-            raise RedisConnectionError("The connection was closed while it was in use.") from error
 
 
 @asynccontextmanager

@@ -96,7 +96,7 @@ def tenant_api_keys(tenant: str) -> str:
 
 
 def audit_log(tenant: str) -> str:
-    """The stream of a tenant's administrative calls (gateway/audit.py)."""
+    """The stream of a tenant's administrative calls (audit_log.py)."""
     return f"gw:audit:{tenant}"
 
 

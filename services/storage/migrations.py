@@ -4,9 +4,9 @@
     pi:migration       HASH    shards that a step under way has done
     pi:migration:lock  STRING  held by the one process that migrates; runs out with it
 
-A process finds its own version, or older data, which it migrates while the others wait, or newer
-data, and then it does not start (startup_check.py). A step can end at any time and continues at its next
-shard, so the work on one shard must be idempotent.
+A process finds its own version, or older data, which it migrates while the others wait, or newer data, and then it
+does not start (services/server/startup_check.py). A step can end at any time and continues at its next shard, so the
+work on one shard must be idempotent.
 """
 
 import asyncio

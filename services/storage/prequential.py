@@ -6,7 +6,7 @@ A letter stands for the probability that was given to what the user chose, in 50
 
 from collections.abc import Mapping, Sequence
 from string import ascii_letters
-from typing import Final
+from typing import Any, Final
 
 from alignx.schemas.summaries import Prequential, RecentQuality
 from services.profile.scoring import interval
@@ -49,15 +49,9 @@ def parse_quality(fields: Mapping[str, str], prefix: str = "") -> dict[str, Preq
     for scorer in SCORERS:
         count = int(float(fields.get(f"{prefix}{scorer}.n", 0)))
         if count:
-            hits = float(fields[f"{prefix}{scorer}.ok"])
-            mass = float(fields[f"{prefix}{scorer}.p"])
-            low, high = interval(hits / count, count)
+            hits, mass = (float(fields[f"{prefix}{scorer}.{name}"]) for name in ("ok", "p"))
             means[scorer] = Prequential(
-                comparisons=count,
-                accuracy=round(hits / count, 4),
-                low=round(low, 4),
-                high=round(high, 4),
-                mean_probability=round(mass / count, 4),
+                **_means(hits, mass, count),
                 recent=_parse_window(fields.get(f"{prefix}{scorer}.w", ""), profile if scorer == "engine" else ""),
             )
     return means
@@ -68,18 +62,16 @@ def _parse_window(window: str, profile_window: str) -> RecentQuality | None:
     probabilities = decode_window(window)
     if not probabilities:
         return None
-    accuracy = _accuracy(probabilities)
-    low, high = interval(accuracy, len(probabilities))
     by_profile = decode_window(profile_window)
+    profile = {"profile": round(sum(map(hit, by_profile)) / len(by_profile), 4)} if by_profile else {}
     return RecentQuality(
-        comparisons=len(probabilities),
-        accuracy=round(accuracy, 4),
-        low=round(low, 4),
-        high=round(high, 4),
-        mean_probability=round(sum(probabilities) / len(probabilities), 4),
-        baselines={"coin": 0.5} | ({"profile": round(_accuracy(by_profile), 4)} if by_profile else {}),
+        **_means(sum(map(hit, probabilities)), sum(probabilities), len(probabilities)),
+        baselines={"coin": 0.5} | profile,
     )
 
 
-def _accuracy(probabilities: Sequence[float]) -> float:
-    return sum(map(hit, probabilities)) / len(probabilities)
+def _means(hits: float, mass: float, count: int) -> dict[str, Any]:
+    """Of so many predictions: how often they were right, with its 95 % interval, and the mean probability given."""
+    low, high = interval(hits / count, count)
+    means = {"accuracy": hits / count, "low": low, "high": high, "mean_probability": mass / count}
+    return {"comparisons": count} | {name: round(value, 4) for name, value in means.items()}

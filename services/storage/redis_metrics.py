@@ -58,7 +58,8 @@ class RedisMetrics:
             try:
                 self._note(name, await redis.info(**(target or {})))
             except RedisError:
-                self._forget(name)
+                self._up.labels(name).set(0)
+                self._remove(name)
 
     def _note(self, node: str, info: Mapping[str, Any]) -> None:
         """A managed Redis may keep some of it to itself: then the figure is missing, and nothing else."""
@@ -76,10 +77,6 @@ class RedisMetrics:
         before = self._seen.get(node, run)
         self._commands.labels(node).inc(run - before if run >= before else run)  # fewer: it was started anew
         self._seen[node] = run
-
-    def _forget(self, node: str) -> None:
-        self._up.labels(node).set(0)
-        self._remove(node)
 
     def _remove(self, node: str, *also: Gauge | Counter) -> None:
         for metric in (*self._gauges.values(), self._keys, self._written, *also):

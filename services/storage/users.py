@@ -132,23 +132,21 @@ class Store:
         pipe.get(keys.profile)
         (born, events, edits), raw = await pipe.execute()
         stamp = f"{born}:{events or 0}:{edits or 0}" if born else NO_STAMP
-        if not raw:
-            return stamp, EMPTY
-        try:
-            return stamp, loads(raw.encode())
-        except ValueError:  # of another release; the next event stores it anew
-            return stamp, await self.fold_history(tenant, user)
+        return stamp, await self._load(raw, tenant, user)
 
     async def evidence(self, tenant: str, user: str) -> tuple[Profile, list[str]]:
         """The profile, and the ids of the newest events that it has folded, oldest first; none where events were set
         aside, since their places are not known then."""
         keys = self.keys.user(tenant, user)
         raw, *newest = await self._evidence.run([keys.profile, keys.log, keys.dead], most=_EVIDENCE_EVENTS)
-        event_ids = newest[::-1]
+        return await self._load(raw, tenant, user), newest[::-1]
+
+    async def _load(self, raw: str | None, tenant: str, user: str) -> Profile:
+        """The user's profile, of which `raw` is stored."""
         try:
-            return loads(raw.encode()) if raw else EMPTY, event_ids
-        except ValueError:
-            return await self.fold_history(tenant, user), event_ids
+            return loads(raw.encode()) if raw else EMPTY
+        except ValueError:  # of another release; the next event stores it anew
+            return await self.fold_history(tenant, user)
 
     async def policy(self, tenant: str) -> Policy:
         """What is kept out of what is inferred of a tenant's users."""

@@ -1,6 +1,7 @@
 """A tenant's catalogue: items by their ids, so that candidates can be named by id alone."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from alignx.schemas.items import CatalogueItem, Item, ItemFields, ItemReference
@@ -8,6 +9,7 @@ from services.errors import InvalidRequest, PayloadTooLarge
 from services.storage.connection import RedisClient
 from services.storage.key_names import item_keys
 from services.storage.timed_cache import TimedCache
+from services.traffic.item_store import read_buckets
 from services.traffic.items import BUCKETS, bucket_of, id_key
 
 MAX_CATALOGUE: Final = 100_000
@@ -36,8 +38,8 @@ class Catalogue:
         for item in items:
             key = id_key(item.id)
             by_bucket.setdefault(bucket_of(key), {})[key] = item.model_dump_json(exclude_none=True)
-        known = [await self._redis.hmget(catalogue_key(tenant, bucket), list(own)) for bucket, own in by_bucket.items()]
-        new = sum(text is None for texts in known for text in texts)
+        keys = {key for own in by_bucket.values() for key in own}
+        new = len(keys) - len(await read_buckets(self._redis, partial(catalogue_key, tenant), keys))
         size = await self.size(tenant)
         if new and size + new > MAX_CATALOGUE:
             raise PayloadTooLarge(
@@ -71,20 +73,9 @@ class Catalogue:
         return [item for item in named if not isinstance(item, ItemReference)]  # all are found
 
     async def _find(self, tenant: str, ids: dict[int, str]) -> dict[int, ItemFields]:
-        by_bucket: dict[int, dict[int, str]] = {}
-        for index, item_id in ids.items():
-            key = id_key(item_id)
-            by_bucket.setdefault(bucket_of(key), {})[index] = key
-        pipe = self._redis.pipeline(transaction=False)
-        for bucket, keys in by_bucket.items():
-            pipe.hmget(catalogue_key(tenant, bucket), list(keys.values()))
-        answers = await pipe.execute() if by_bucket else []
-        return {
-            index: ItemFields.model_validate_json(text)
-            for keys, texts in zip(by_bucket.values(), answers, strict=True)
-            for index, text in zip(keys, texts, strict=True)
-            if text
-        }
+        keys = {index: id_key(item_id) for index, item_id in ids.items()}
+        found = await read_buckets(self._redis, partial(catalogue_key, tenant), keys.values())
+        return {index: ItemFields.model_validate_json(found[key]) for index, key in keys.items() if key in found}
 
 
 def catalogue_key(tenant: str, bucket: int) -> str:

@@ -131,12 +131,13 @@ class Consumer:
         is_gone = gone == [GONE]
         keys = self.keys.user(tenant, user)
         journal = self.keys.gone_key(shard, member) if is_gone else keys.journal
-        is_done = await (self._subtract(tenant, journal) if is_gone else self._read_log(tenant, user, deadline))
-        if is_done:
+        if is_gone:
+            await self._subtract(tenant, journal)
+        if is_gone or await self._read_log(tenant, user, deadline):
             await self._read.run([unread, journal], member=member, ends=ends, is_gone=is_gone)
         return True
 
-    async def _subtract(self, tenant: str, key: str) -> bool:
+    async def _subtract(self, tenant: str, key: str) -> None:
         """Takes an erased user out of the counts."""
         stored = await self._settled(tenant, key)
         changes = Changes()
@@ -144,7 +145,6 @@ class Consumer:
         if changes:
             await self.items.write(key, stored, stored.cursor, changes)
             await self._settled(tenant, key)
-        return True
 
     async def _settled(self, tenant: str, key: str) -> StoredJournal:
         """The journal, once all that it holds is counted."""

@@ -5,10 +5,11 @@ have liked both.
 """
 
 from collections.abc import Mapping, Sequence
-from math import exp, isfinite, log, log1p, sqrt
+from math import exp, log, log1p, sqrt
 from typing import Final, NamedTuple
 
 from alignx.schemas.items import POPULARITY_FIELD, Item
+from services.profile.item_features import read_popularity
 from services.traffic.counts import Counts
 from services.traffic.items import Contact
 from services.traffic.mixture import Features
@@ -134,12 +135,8 @@ def compare_popularity(first: Item, second: Item) -> float:
 
 
 def _given_popularity(item: Item) -> float | None:
-    """Logarithm of one more than the count, as the profile's score has it."""
     extra = None if isinstance(item, str) else item.model_extra
-    value = extra.get(POPULARITY_FIELD) if extra else None
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return log1p(value) if isfinite(value) and 0 <= value < 1e12 else None
+    return read_popularity(extra.get(POPULARITY_FIELD)) if extra else None
 
 
 def _logit(share: float) -> float:

@@ -6,8 +6,8 @@ remembers the batch (lua/apply.lua), and then settles it: whoever finds changes 
 again, and a bucket that has them already says so. So each event counts once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -37,7 +37,7 @@ class StoredJournal:
     token: str = ""
     """Of the changes; empty for none."""
     is_sent: bool = False
-    changes: Mapping[int, str] | None = None
+    changes: Mapping[int, str] = field(default_factory=dict)
     """By bucket, as lua/apply.lua takes them."""
 
     @classmethod
@@ -84,8 +84,8 @@ class ItemStore:
     async def met(self, key: str) -> tuple[int, int]:
         """Items of the journal that the user took, and all."""
         pipe = self.redis.pipeline(transaction=False)
-        for field in ("likes", "shown"):
-            pipe.hstrlen(key, field)
+        for name in ("likes", "shown"):
+            pipe.hstrlen(key, name)
         taken, shown = await pipe.execute()
         return taken // ENTRY_CHARS, (taken + shown) // ENTRY_CHARS
 
@@ -104,15 +104,14 @@ class ItemStore:
 
     async def settle(self, tenant: str, key: str, stored: StoredJournal) -> None:
         """Adds the journal's changes to the counts, each once, however often this breaks off."""
-        if not stored.token:
-            return
-        buckets = stored.changes or {}
         if not stored.is_sent:
-            await self._apply.run_each([self._addition(tenant, stored.token, *one) for one in buckets.items()])
+            await self._apply.run_each([self._addition(tenant, stored.token, *one) for one in stored.changes.items()])
             if not await self._settle.run([key], token=stored.token, is_over=False):
                 return
         known = orjson.dumps({"token": stored.token, "keep_ms": KEEP_MS})
-        await self._acknowledge.run_each([([item_keys(tenant, bucket) + "applied"], [known]) for bucket in buckets])
+        await self._acknowledge.run_each(
+            [([item_keys(tenant, bucket) + "applied"], [known]) for bucket in stored.changes]
+        )
         await self._settle.run([key], token=stored.token, is_over=True)
 
     @staticmethod
@@ -131,19 +130,8 @@ class ItemStore:
 
     async def counts(self, tenant: str, keys: Sequence[str]) -> dict[str, Counts]:
         """Of the items and categories that are known."""
-        by_bucket: dict[int, list[str]] = {}
-        for key in dict.fromkeys(keys):
-            by_bucket.setdefault(bucket_of(key), []).append(key)
-        pipe = self.redis.pipeline(transaction=False)
-        for bucket, some in by_bucket.items():
-            pipe.hmget(item_keys(tenant, bucket) + "counts", some)
-        answers = await pipe.execute() if by_bucket else []
-        return {
-            key: Counts.parse(text)
-            for some, texts in zip(by_bucket.values(), answers, strict=True)
-            for key, text in zip(some, texts, strict=True)
-            if text
-        }
+        found = await read_buckets(self.redis, lambda bucket: item_keys(tenant, bucket) + "counts", keys)
+        return {key: Counts.parse(text) for key, text in found.items()}
 
     async def neighbours(self, tenant: str, keys: Sequence[str]) -> dict[str, dict[str, str]]:
         """Of each item, the users who liked both, by the other item."""
@@ -160,6 +148,23 @@ class ItemStore:
     async def learn(self, tenant: str, kind: str, before: str, after: str) -> str:
         """What is stored then: `after`, unless another reader has replaced `before`."""
         return str(await self._learn.run([mixture_key(tenant)], kind=kind, before=before, after=after))
+
+
+async def read_buckets(redis: RedisClient, name_of: Callable[[int], str], keys: Iterable[str]) -> dict[str, str]:
+    """The fields `keys` that there are, each of the hash that `name_of` names for its bucket."""
+    by_bucket: dict[int, list[str]] = {}
+    for key in dict.fromkeys(keys):
+        by_bucket.setdefault(bucket_of(key), []).append(key)
+    pipe = redis.pipeline(transaction=False)
+    for bucket, some in by_bucket.items():
+        pipe.hmget(name_of(bucket), some)
+    answers = await pipe.execute() if by_bucket else []
+    return {
+        key: text
+        for some, texts in zip(by_bucket.values(), answers, strict=True)
+        for key, text in zip(some, texts, strict=True)
+        if text
+    }
 
 
 def _encode(changes: Changes) -> dict[int, bytes]:

@@ -49,9 +49,6 @@ class Contacts(NamedTuple):
     """Shown and not taken."""
 
 
-NOTHING: Final = Contacts(None, ())
-
-
 @lru_cache(_CACHED)
 def _hash(kind: str, text: str) -> str:
     return urlsafe_b64encode(blake2b(f"{kind}\0{text}".encode(), digest_size=6).digest()).decode()

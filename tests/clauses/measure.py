@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from services.profile.style_features import words
-from services.statements.clauses import Clause, read_clauses
+from services.statements.attitudes import Clause
+from services.statements.clauses import read_clauses
 
 SEEN, UNSEEN = Path(__file__).with_name("seen.jsonl"), Path(__file__).with_name("unseen.jsonl")
 SPOKEN = ("post", "dialogue", "review")

@@ -16,13 +16,13 @@ from redis.asyncio import Redis
 
 from alignx.schemas.summaries import TokenCounts
 from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
-from gateway.audit import AuditLog, count_failures
 from gateway.keys import KeyStore, UserBucket, parse_key
 from services.admin.rebuild_profiles import rebuild_profiles
 from services.admin.user_records import UserRecords
 from services.engine.guard import Progress
 from services.errors import BudgetSpent, StaleVersion
 from services.server.token_budgets import TokenBudgets, count_refusals
+from services.storage.audit_log import AuditLog
 from services.storage.connection import Script, read_script
 from services.storage.key_names import tokens_key
 from services.storage.tenant_settings import TenantSettingsStore
@@ -279,9 +279,7 @@ async def keys_open(play: Play) -> None:
     await store.admit(key)
     await store.revoke(key.id)
     await store.admit(newer)
-    await AuditLog(play.bench.redis, play.bench.settings.gateway, count_failures(CollectorRegistry())).add(
-        GLOBEX, root.id, "key.revoked", key.id
-    )
+    await AuditLog(play.bench.redis, play.bench.settings.gateway).add(GLOBEX, root.id, "key.revoked", key.id)
     play.answers.append(f"created -> {created.model_dump_json()}")
     play.answers.append(f"keys -> {(await store.keys(None, None, 10)).model_dump_json()}")
     play.answers.append(f"tenants -> {(await store.tenants(None, 10)).model_dump_json()}")

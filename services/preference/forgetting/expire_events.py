@@ -18,14 +18,15 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter
 from redis.exceptions import RedisError
 
-from alignx.schemas.tenants import DAY_S, TenantSettings
+from alignx.schemas.tenants import TenantSettings
 from services.errors import UserUnknown
 from services.preference.forgetting.age_limits import AgeLimits
 from services.preference.forgetting.forget_events import forget_events
 from services.preference.queue import KEEP_DEAD_LETTERS, Queue
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
-from services.storage.key_names import TENANTS, audit_log
+from services.storage.audit_log import AuditLog
+from services.storage.key_names import TENANTS
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
 
@@ -71,6 +72,7 @@ class EventExpiry:
         self.rewriter = rewriter
         self.settings = settings
         self.metrics = metrics
+        self._audit = AuditLog(store.redis, settings.gateway)
         self._redis: Any = store.redis  # its methods are typed for the blocking client and this one at once
         self._name = uuid4().hex
         self._stopping = False
@@ -113,7 +115,7 @@ class EventExpiry:
                 await self._redis.expire(self.store.keys.expiry(shard), LEASE_S)
                 await asyncio.sleep(_REST * (time.monotonic() - began))
         if users:
-            await self._audit(tenant, f"{events} events of {users} users")
+            await self._audit.add(tenant, "worker", ACTION, f"{events} events of {users} users")
 
     async def _pages(self, shard: int, tenant: str) -> AsyncIterator[list[str]]:
         """The tenant's users of the shard."""
@@ -166,12 +168,3 @@ class EventExpiry:
             self.metrics.users.inc()
             self.metrics.events.inc(len(removed.event_ids))
         return len(removed.event_ids)
-
-    async def _audit(self, tenant: str, target: str) -> None:
-        """An entry as the gateway writes them (gateway/audit.py); no key has called: the worker has."""
-        name, limits = audit_log(tenant), self.settings.gateway
-        pipe = self._redis.pipeline(transaction=False)
-        fields = {"key": "worker", "action": ACTION, "target": target}
-        pipe.xadd(name, fields, maxlen=limits.audit_entries, approximate=True)
-        pipe.expire(name, limits.audit_days * DAY_S)
-        await pipe.execute()

@@ -23,7 +23,6 @@ TELLING: Final = 0.5
 _SHOWN: Final = tuple(
     (f"style:{{}}{feature.name}", position) for position, feature in enumerate(FEATURES) if feature.high
 )
-_NO_TITLES: Final = MappingProxyType[int, str]({})
 Support = Mapping[str, tuple[int, ...]]
 
 

@@ -28,18 +28,14 @@ _ENDS_SENTENCE = re.compile(r"[.!?…。！？।؟][\"'”’)]*\s*\Z")
 
 
 def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
-    """The `reason` of each item at `indices` among all `items`."""
+    """For each item at `indices` among all `items`, the strongest single thing that speaks for it, or against it where
+    that is stronger."""
     known = frozenset(words(query))
     views = [extract_features(item, known) for item in items]
     vectors = embed_items(views)
     near, matches = nearness(profile, vectors), match(profile, views, vectors, query)
     usual = offer(profile, views, near)
     return [_reason(profile, views[index], usual, near[index], _stated_grounds(matches, index)) for index in indices]
-
-
-def reason(profile: Profile, query: str, item: Item) -> str:
-    """The strongest single thing that speaks for the item, or against it where that is stronger."""
-    return reasons(profile, query, (item,), (0,))[0]
 
 
 def _reason(

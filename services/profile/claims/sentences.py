@@ -137,17 +137,12 @@ def _topics(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
         ("topics:clear", "Also clearly drawn to", clear[MAX_EXAMPLED:]),
         ("topics:often", "Tends to pick", _commonest(profile, [one for one in liked if one.standing.level == 2])),
         ("topics:sometimes", "Has picked", _commonest(profile, [one for one in liked if one.standing.level == 1])),
-    ):
-        if group:
-            names = join_phrases([claim.name for claim in group[:MAX_TOPICS]])
-            text = f"{opening} {names}{_examples(profile, group, told)}."
-            yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
-    for key, opening, group in (
         ("topics:passed", "Cares little for", [claim for claim in passed if claim.standing.level > 1]),
         ("topics:rare", "Cares less for", [claim for claim in passed if claim.standing.level == 1]),
     ):
         if group:
-            text = f"{opening} {join_phrases([claim.name for claim in group[:MAX_TOPICS]])}."
+            examples = _examples(profile, group, told) if group[0].sign == "+" else ""
+            text = f"{opening} {join_phrases([claim.name for claim in group[:MAX_TOPICS]])}{examples}."
             yield _sentence(profile, key, "topic", text, group[:MAX_TOPICS])
 
 

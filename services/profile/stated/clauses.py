@@ -10,7 +10,8 @@ from services.profile.stated.subjects import subject_of
 from services.profile.statistics import Profile, StatedClause
 from services.profile.style_features import terms, words
 from services.profile.word_forms import root
-from services.statements.clauses import MAX_QUOTE, Clause
+from services.statements.attitudes import Clause
+from services.statements.clauses import MAX_QUOTE
 
 MAX_CLAUSES, MAX_OWN_CLAUSES = 56, 160
 """How many are kept; and of a text that the user wrote over the summary, until they say something else."""

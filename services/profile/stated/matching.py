@@ -78,7 +78,8 @@ class Matches(NamedTuple):
 def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, query: str = "") -> Matches:
     """What the user said of each item. A clause that claims nothing, was taken back, or does not bear on the `query`
     moves nothing."""
-    clauses, recall = [*live_clauses(profile), *_facts(profile)], _recall(profile, views, query)
+    clauses, written = [*live_clauses(profile), *_facts(profile)], [view.written for view in views]
+    recall = support(profile.memory, query, written) if all(written) else None  # a name holds no claim to look up
     if not clauses or not views:
         return Matches((), np.zeros((0, len(views))), recall)
     near = (embed([clause.target for clause in clauses]) @ vectors.T).astype(float)
@@ -93,11 +94,6 @@ def match(profile: Profile, views: Sequence[ItemFeatures], vectors: Vectors, que
     if many > 1:
         signs[in_passing] /= np.sqrt(many)
     return Matches(clauses, (signs[:, None] * odds).round(4), recall)
-
-
-def _recall(profile: Profile, views: Sequence[ItemFeatures], query: str) -> Recall | None:
-    """Of texts alone: a name holds no claim that could be looked up."""
-    return support(profile.memory, query, [view.written for view in views]) if all(v.written for v in views) else None
 
 
 def _bear(clauses: Sequence[StatedClause], asked: str, near: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -152,10 +152,6 @@ def support(memory: bytes, query: str, options: Sequence[str]) -> Recall | None:
     return Recall(tuple(odds.round(4).tolist()), tuple(nearest))
 
 
-def _claims(sentence: str) -> bool:
-    return bool(_ADDRESSES.search(sentence) and _TELLS.search(sentence))
-
-
 def _distinguish(options: Sequence[str]) -> list[list[list[str]]]:
     """By option and sentence that claims something of the user: the words that not all options hold."""
     held = [Counter(map(root, set(_telling(option)))) for option in options]
@@ -165,7 +161,7 @@ def _distinguish(options: Sequence[str]) -> list[list[list[str]]]:
         sentences = [
             [word for word in _telling(text) if root(word) not in shared]
             for text in split_sentences(option)
-            if _claims(text)
+            if _ADDRESSES.search(text) and _TELLS.search(text)
         ]
         parts.append([sentence for sentence in sentences if sentence])
     return parts

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from alignx.schemas.interactions import Message
-from services.statements.clauses import Clause
+from services.statements.attitudes import Clause
 
 TAKEN = 0.7
 MAX_OPTION = 240

@@ -10,9 +10,9 @@ Requests and orders stand in withheld.toml in the twelve languages of the lexico
 import re
 import tomllib
 from functools import cache, lru_cache
-from importlib.resources import files
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from services.profile.stated.sensitive import find_subjects
 from services.profile.stated.subjects import subject_of
@@ -21,6 +21,7 @@ from services.statements.cue_lexicon import LANGUAGES, Lexicon, load_data, load_
 from services.statements.normalize import UNSPACED, WORD, fold_cue
 from services.statements.segments import Segment, Sentence, cut_sentence
 
+_DATA: Final = tomllib.loads(Path(__file__).with_name("withheld.toml").read_text(encoding="utf-8"))
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+|(?<=[。！？।؟])")
 _BEGINNING: Final = r"(?:\A|[.!?,;:。！？，、؟،।])[\s\"'“”«»]*"
 _NAME: Final = re.compile(rf"[{UNSPACED}]+|{WORD}")
@@ -29,15 +30,33 @@ _UNMARKED: Final = frozenset(("ja", "ar"))
 """Languages in which "wife" alone, or in one word with "my", is the speaker's."""
 
 
+def _listed(name: str) -> str:
+    patterns = (pattern for language in LANGUAGES for pattern in _DATA[language].get(name, ()))
+    return "|".join(map(fold_cue, patterns))
+
+
+_FORGET: Final = re.compile(
+    rf"{_BEGINNING}(?:(?:{fold_cue(_DATA['polite'])})[, ]*)*(?:{_listed('forget')})|{_listed('forget_last')}"
+)
+_ORDERS: Final = re.compile(_listed("orders"))
+_EVERYTHING: Final = re.compile(fold_cue(_DATA["everything"]))
+_EXCEPT: Final = re.compile(fold_cue(_DATA["except"]))
+_OPINION: Final = re.compile(rf"\A\W*(?:{_DATA['opinion']})\s*", re.IGNORECASE)
+"""What an opinion on somebody begins with: "I think that"."""
+_HOLLOW_CHARACTERS: Final = re.compile(f"[{_DATA['hollow']}\u3041-\u309f]")
+_TELLING: Final = frozenset(root(fold_cue(word)) for word in _DATA["telling"].split("|"))
+"""Roots of words that tell no subject of a request."""
+
+
 @lru_cache(maxsize=4_096)
 def hides(quote: str, language: str) -> bool:
     """Whether it asks to forget something, gives a model orders, or tells private facts of somebody else."""
     text = fold_cue(quote)
-    return bool(_forget().search(text) or _orders().search(text)) or _tells_of_another(quote, language)
+    return bool(_FORGET.search(text) or _ORDERS.search(text)) or _tells_of_another(quote, language)
 
 
 def asks_to_forget(quote: str) -> bool:
-    return _forget().search(fold_cue(quote)) is not None
+    return _FORGET.search(fold_cue(quote)) is not None
 
 
 class Request(NamedTuple):
@@ -55,74 +74,23 @@ class Request(NamedTuple):
 def read_request(quote: str, language: str) -> Request:
     """Of a quotation that asks to forget something."""
     text = fold_cue(quote)
-    names, is_of_all = name_subjects(quote, language), _everything().search(text) is not None
-    return Request(names, is_of_all and (not names or _except().search(text) is not None))
+    names, is_of_all = name_subjects(quote, language), _EVERYTHING.search(text) is not None
+    return Request(names, is_of_all and (not names or _EXCEPT.search(text) is not None))
 
 
 def name_subjects(quote: str, language: str) -> frozenset[str]:
     """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
-    rest = _except().sub(" ", _everything().sub(" ", _forget().sub(" ", fold_cue(quote))))
+    rest = _EXCEPT.sub(" ", _EVERYTHING.sub(" ", _FORGET.sub(" ", fold_cue(quote))))
     if language not in LANGUAGES or language == "en":
-        return frozenset(map(root, subject_of(rest).split())) - _telling()
+        return frozenset(map(root, subject_of(rest).split())) - _TELLING
     known, names = load_vocabulary(language), set[str]()
     for word in _NAME.findall(rest):
         if _UNSPACED.match(word):
-            for run in _hollow_characters().sub(" ", word).split():
+            for run in _HOLLOW_CHARACTERS.sub(" ", word).split():
                 names |= set(map("".join, pairwise(run))) if run[1:] else {run}.difference(known)
         elif word not in known and len(word) > 1:
             names.add(root(word))
-    return frozenset(names) - _telling()
-
-
-# --- requests and orders --------------------------------------------------------------------------
-
-
-@cache
-def _forget() -> re.Pattern[str]:
-    data = _load()
-    begins = rf"{_BEGINNING}(?:(?:{fold_cue(data['polite'])})[, ]*)*(?:{'|'.join(_listed('forget'))})"
-    return re.compile(f"{begins}|{'|'.join(_listed('forget_last'))}")
-
-
-@cache
-def _everything() -> re.Pattern[str]:
-    return re.compile(fold_cue(_load()["everything"]))
-
-
-@cache
-def _except() -> re.Pattern[str]:
-    return re.compile(fold_cue(_load()["except"]))
-
-
-@cache
-def _opinion() -> re.Pattern[str]:
-    """What an opinion on somebody begins with: "I think that"."""
-    return re.compile(rf"\A\W*(?:{_load()['opinion']})\s*", re.IGNORECASE)
-
-
-@cache
-def _hollow_characters() -> re.Pattern[str]:
-    return re.compile(f"[{_load()['hollow']}\u3041-\u309f]")
-
-
-@cache
-def _telling() -> frozenset[str]:
-    """Roots of words that tell no subject of a request."""
-    return frozenset(root(fold_cue(word)) for word in _load()["telling"].split("|"))
-
-
-@cache
-def _orders() -> re.Pattern[str]:
-    return re.compile("|".join(_listed("orders")))
-
-
-def _listed(name: str) -> list[str]:
-    return [fold_cue(pattern) for language in LANGUAGES for pattern in _load()[language].get(name, ())]
-
-
-@cache
-def _load() -> dict[str, Any]:
-    return tomllib.loads(files("services.profile.stated").joinpath("withheld.toml").read_text(encoding="utf-8"))
+    return frozenset(names) - _TELLING
 
 
 # --- other people ---------------------------------------------------------------------------------
@@ -135,7 +103,7 @@ def _tells_of_another(quote: str, language: str) -> bool:
         return False
     lexicon, kin, is_named = load_lexicon(language), _load_kin(language), False
     for text in _SENTENCE.split(quote):
-        sentence = cut_sentence(_opinion().sub("", text), lexicon, is_answer=False)
+        sentence = cut_sentence(_OPINION.sub("", text), lexicon, is_answer=False)
         for segment in sentence.segments:
             part = sentence.slice(segment.start, segment.end)
             is_told = _begins_with_person(segment, sentence, lexicon, kin)

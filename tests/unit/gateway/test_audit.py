@@ -8,8 +8,8 @@ import orjson
 import pytest
 from redis import Redis
 
-from gateway import audit
 from gateway.user_tokens import UserTokens
+from services.storage import audit_log
 from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Seen, Suite, hang_up, http_answer
 from tests.unit.with_settings import with_settings
 
@@ -160,7 +160,7 @@ async def test_an_erasure_without_an_answer_is_logged_as_such(suite: Suite) -> N
 
 
 async def test_pages_of_the_log(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "_PAGE", 2)
+    monkeypatch.setattr(audit_log, "_PAGE", 2)
     made = [(await suite.make_key(tenant="books"))["id"] for _ in range(5)]
     listed: list[str] = []
     query = "?tenant=books&limit=2"

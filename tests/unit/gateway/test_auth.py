@@ -5,7 +5,7 @@ import pytest
 from redis import Redis
 
 from gateway.keys import as_stored, new_key, parse_key
-from gateway.routing import SCOPES
+from gateway.routing import OPERATIONS
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite
 from tests.unit.with_settings import with_settings
 
@@ -109,7 +109,7 @@ async def test_a_key_from_before_scopes_does_what_it_did(suite: Suite, redis_url
             redis.hset(f"gw:key:{{{key.id}}}", mapping=record | {"created_at": "2025-01-01T00:00:00.000+00:00"})
             redis.zadd("gw:tenant-keys:shop", {key.id: 0})
             texts[admin] = text
-    for path, calls in SCOPES.items():
+    for path, calls in OPERATIONS.items():
         if path.startswith("/v1/") and path != "/v1/audit":
             for method in calls:
                 for text in texts.values():

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from alignx.schemas import forgetting, many_users, outcomes, requests, tenants, webhooks
 from gateway.pages import merge, problems_of
-from gateway.routing import PROBLEMS, SCOPES, Service
+from gateway.routing import OPERATIONS, Service
 from services.errors import ANTHROPIC_PATHS, OPENAI_PATHS
 from tests.contract.declared import documents, merged_document
 from tests.unit.gateway.conftest import Suite, hang_up, http_answer
@@ -90,14 +90,14 @@ def test_a_call_declares_the_status_of_each_error_that_it_can_end_with(path: str
     raised = {str(problem.status) for problem in problems_of(path, method, operation)}
     refusals = {status for status in merged_document()["paths"][path][method]["responses"] if status >= "400"}
     assert refusals == raised
-    needed = WITH_A_KEY if method.upper() in SCOPES.get(path, {}) else set[str]()
+    needed = WITH_A_KEY if method.upper() in OPERATIONS.get(path, {}) else set[str]()
     by_hand = FURTHER.get(f"{method.upper()} {path}")
     assert refusals >= EVERYWHERE | needed if by_hand is None else refusals == EVERYWHERE | needed | by_hand
 
 
 def test_errors_are_named_for_calls_that_exist() -> None:
     known = {(path, method.upper()) for path, method in CALLS}
-    assert {(path, method) for path, calls in PROBLEMS.items() for method in calls} <= known
+    assert {(path, method) for path, calls in OPERATIONS.items() for method in calls} <= known
     assert {f"{method} {path}" for path, method in known} >= FURTHER.keys()
 
 

@@ -3,15 +3,11 @@
 import asyncio
 import io
 from collections.abc import Callable
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import ValidationError
 
-from gateway.__main__ import GatewayState, service_check
+from gateway.__main__ import GatewayState
 from gateway.liveness import Hung, Watched
 from gateway.upstreams import Upstreams
 from services.errors import Unavailable
@@ -89,11 +85,11 @@ async def test_a_replica_is_left_when_it_is_not_ready_and_asked_again_when_it_is
             assert (await suite.json("GET", EVENTS))[0] == 200
         assert all("/readyz" in seen.line for seen in other.seen)
         state = state_of(suite.app, GatewayState)
-        await service_check(state, "preference")()  # one that is ready is enough
+        await state.check_service("preference")  # one that is ready is enough
         state.looks.clear()
         first.url = replica.url
         with pytest.raises(Unavailable):
-            await service_check(state, "preference")()
+            await state.check_service("preference")
         first.url = suite.preference.url
         other.answer(http_answer())
         await until(lambda: first.is_healthy and replica.is_healthy)
@@ -114,37 +110,6 @@ async def test_a_replica_that_hangs_does_not_hold_up_the_look_at_the_others(suit
         checks = len(hung.seen)
         await until(lambda: len(suite.preference.seen) >= 5)
         assert len(hung.seen) - checks < 2
-
-
-class TwoAddresses(AbstractResolver):
-    """A name that stands for two machines, as a service's name does in Kubernetes."""
-
-    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
-        addresses = ("127.0.0.1", "127.0.0.2")
-        return [
-            ResolveResult(hostname=host, host=address, port=port, family=2, proto=0, flags=4) for address in addresses
-        ]
-
-    async def close(self) -> None:
-        pass
-
-
-async def test_a_name_with_two_addresses_is_tried_at_both() -> None:
-    """What the gateway's HTTP client does by itself."""
-
-    async def answer(_: web.BaseRequest) -> web.StreamResponse:
-        return web.Response()
-
-    runner = web.ServerRunner(web.Server(answer))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.2", 0).start()
-    port = runner.addresses[0][1]
-    connector = aiohttp.TCPConnector(resolver=TwoAddresses(), force_close=True)
-    async with aiohttp.ClientSession(connector=connector) as session:
-        for _ in range(4):
-            async with session.post(f"http://preference:{port}/", data=b"{}") as response:
-                assert response.status == 200
-    await runner.cleanup()
 
 
 HANGS = {"replica_check_s": 0.02, "hung_after_s": 0.15}

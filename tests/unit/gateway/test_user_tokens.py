@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.routing import CHATS, SCOPES, USER_SCOPES, is_for_user
+from gateway.routing import CHATS, OPERATIONS, USER_SCOPES, is_for_user
 from gateway.user_tokens import UserClaims, UserTokens
 from tests.unit.gateway.conftest import ADMIN_KEY, Suite
 from tests.unit.with_settings import with_settings
@@ -98,7 +98,7 @@ async def test_a_chat_tells_its_service_whether_the_caller_may_append(suite: Sui
 async def test_no_call_reaches_another_user_or_tenant_with_a_token(suite: Suite) -> None:
     """Every call of the table, which test_routing holds to the OpenAPI document."""
     token = await mint(suite, "ann")
-    for path, calls in SCOPES.items():
+    for path, calls in OPERATIONS.items():
         for method in calls:
             own = path.replace("{user}", "ann").replace("{version}", "1").replace("{key_id}", "root")
             own = own.replace("{tenant}", "shop").replace("{model}", "tiny").replace("{event_id}", "1-0")

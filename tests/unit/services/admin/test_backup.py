@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import io
-import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,7 +20,6 @@ from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
 from alignx.schemas.webhooks import WebhookChange, WebhookRequest
 from gateway.keys import ApiKey, KeyStore, parse_key
 from services.admin.backup import write_backup
-from services.admin.list_users import list_users
 from services.admin.records import BackupInvalid, BackupWriter, read_records
 from services.admin.restore import Restore, Selection, UsersExist, check, key_space
 from services.admin.user_records import Existing, UserRecords
@@ -281,15 +279,6 @@ async def test_an_interrupted_replacement_started_again_leaves_what_came_since(r
 
         assert (await run_restore(rig, file, "again"))["REPLACED"] == 2
         assert await exported(rig, "ada") == before
-
-
-async def test_a_roster_is_closed_after_an_error_too(redis_url: str) -> None:
-    async with open_suite(redis_url) as rig:
-        with pytest.raises(ConnectionResetError):
-            async with list_users(rig.redis) as members:
-                raise ConnectionResetError
-        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
-            len(members)
 
 
 async def test_a_worker_whose_user_is_replaced_is_fenced(redis_url: str) -> None:

@@ -35,12 +35,12 @@ def alignx(redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> P
     return tmp_path / "all.alignx.gz"
 
 
-def work(url: str, act: object) -> None:
-    async def main() -> None:
+def work(url: str, act: Callable[[Rig], Awaitable[Any]]) -> Any:
+    async def main() -> Any:
         async with opened(url) as rig:
-            await act(rig)  # type: ignore[operator]
+            return await act(rig)
 
-    asyncio.run(main())
+    return asyncio.run(main())
 
 
 def admin(*arguments: object, code: int = 0) -> Result:
@@ -154,9 +154,6 @@ def test_the_summaries_of_a_source_are_rebuilt_and_rolled_back(
     async def rebuilds(rig: Rig) -> list[bool]:
         return ["rebuild" in await rig.fields(user, "acme") for user in users]
 
-    def look() -> list[bool]:
-        return asyncio.run(_with_rig(redis_url, rebuilds))
-
     async def stopped(_: float) -> None:
         raise OSError("stopped")
 
@@ -165,27 +162,22 @@ def test_the_summaries_of_a_source_are_rebuilt_and_rolled_back(
     with monkeypatch.context() as patched:
         patched.setattr("services.admin.rebuild_summaries.asyncio.sleep", stopped)
         admin("rebuild", *only, code=1)
-    assert look() == [True, False, False]
+    assert work(redis_url, rebuilds) == [True, False, False]
 
     async def finish(rig: Rig) -> None:  # the worker has rebuilt her with the same model
         await rig.redis.hdel(rig.keys("ada", "acme").state, "rebuild")
 
     work(redis_url, finish)
     assert "Rebuilds asked for: 1" in admin("rebuild", *only).stderr
-    assert look() == [False, False, True]
+    assert work(redis_url, rebuilds) == [False, False, True]
     assert "Rolled back: 2" in admin("rebuild", *only, "--undo").stderr
     assert "Rolled back: 0" in admin("rebuild", *only, "--undo").stderr
 
     async def texts(rig: Rig) -> list[str]:
         return [(await rig.store.preferences("acme", user)).text for user in users]
 
-    assert asyncio.run(_with_rig(redis_url, texts)) == ["good"] * 3
+    assert work(redis_url, texts) == ["good"] * 3
     assert "one of --source and --template" in admin("rebuild", code=2).stderr
-
-
-async def _with_rig(url: str, read: Callable[[Rig], Awaitable[Any]]) -> Any:
-    async with opened(url) as rig:
-        return await read(rig)
 
 
 def test_data_of_a_newer_release_are_not_touched(alignx: Path, redis_url: str) -> None:

@@ -26,9 +26,9 @@ from services.preference.export import export_lines
 from services.preference.ingest import Ingest
 from services.preference.many_users.user_index import UserIndex
 from services.preference.updates.update_metrics import IngestMetrics
+from services.server.startup_check import StartupCheck
 from services.settings import LimitSettings
 from services.storage.migrations import Schema
-from services.storage.startup_check import StartupCheck
 from services.storage.users import Store
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port, redis_server_path, wait_until_ready

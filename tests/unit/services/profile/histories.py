@@ -15,7 +15,10 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import Item, ItemFields
+from services.profile.claims.explain import reasons
 from services.profile.fold import fold
+from services.profile.render import render
+from services.profile.scoring import scores
 from services.profile.statistics import EMPTY, Profile
 
 SHORT = "Use a list. It is fast."
@@ -71,6 +74,25 @@ def folded(history: list[Interaction], profile: Profile = EMPTY) -> Profile:
 
 def prefers(chosen: Item, rejected: Item, times: int, query: str = "How do I store names?") -> list[Interaction]:
     return [ComparisonInteraction(query=query, chosen=chosen, rejected=rejected)] * times
+
+
+def stated(*texts: str) -> Profile:
+    return folded([StatementInteraction(text=text) for text in texts])
+
+
+def told(*texts: str) -> str:
+    """The profile's words after these statements."""
+    return render(stated(*texts))
+
+
+def lead(profile: Profile, query: str, first: Item, second: Item) -> float:
+    """By how much the first scores higher."""
+    here, there = scores(profile, query, (first, second))
+    return here - there
+
+
+def reason(profile: Profile, query: str, item: Item) -> str:
+    return reasons(profile, query, (item,), (0,))[0]
 
 
 HIKE = ItemFields(title="Mountain hiking boots", category="Outdoor", price=80)

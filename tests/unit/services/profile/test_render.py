@@ -11,12 +11,25 @@ from alignx.schemas.interactions import (
     StatementInteraction,
 )
 from alignx.schemas.items import Item, ItemFields
-from services.profile.claims.explain import reason, reasons
+from services.profile.claims.explain import reasons
 from services.profile.fold import apply_own_text
 from services.profile.render import render
-from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
-from tests.unit.services.profile.histories import HIKE, LONG, PERFUME, SHORT, folded, histories, items, prefers, texts
+from tests.unit.services.profile.histories import (
+    HIKE,
+    LONG,
+    PERFUME,
+    SHORT,
+    folded,
+    histories,
+    items,
+    lead,
+    prefers,
+    reason,
+    stated,
+    texts,
+    told,
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -53,14 +66,13 @@ def test_words_about_a_user_are_never_empty_and_always_clean(history: list[Inter
 def test_a_taste_in_style_is_said_and_used(liked: str, disliked: str, says: str):
     profile = folded(prefers(liked, disliked, 8))
     assert says in render(profile)
-    here, there = scores(profile, "Something else?", (liked, disliked))
-    assert here > there
+    assert lead(profile, "Something else?", liked, disliked) > 0
 
 
 def test_statements_come_first_and_outrank_what_was_seen():
     profile = folded([*prefers(LONG, SHORT, 5), StatementInteraction(text="Keep answers short, please.")])
     assert render(profile).startswith('In their own words: "Keep answers short')
-    assert scores(profile, "q", ("Take the train.", "Take the train and then the bus, as they both run often."))[0] > 0
+    assert lead(profile, "q", "Take the train.", "Take the train and then the bus, as they both run often.") > 0
 
 
 def test_a_shopper_is_told_categories_words_and_price():
@@ -92,27 +104,33 @@ def test_a_news_reader_is_told_topics_and_what_changed():
     assert "Lately picks less of sports" in text
 
 
-def test_reasons_name_what_speaks_for_or_against():
-    profile = folded([StatementInteraction(text="I love hiking but hate perfume")])
-    assert reason(profile, "", HIKE) == "Matches what they said: 'I love hiking but hate perfume'."
-    assert reason(profile, "", PERFUME) == "Goes against what they said: 'I love hiking but hate perfume'."
-    shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * 3)
-    assert "Outdoor, which they often pick" in reason(shopper, "", ItemFields(title="Tent", category="Outdoor"))
-    assert "Beauty, which they tend to pass over" in reason(shopper, "", ItemFields(title="Soap", category="Beauty"))
-    once = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))])
-    assert "Outdoor, which they lean towards" in reason(once, "", ItemFields(title="Tent", category="Outdoor"))
-    assert "Beauty, which they lean away from" in reason(once, "", ItemFields(title="Soap", category="Beauty"))
+@pytest.mark.parametrize(
+    ("times", "of_outdoor", "of_beauty"),
+    [(3, "often pick", "tend to pass over"), (1, "lean towards", "lean away from")],
+)
+def test_reasons_name_the_topic_that_speaks_for_or_against(times: int, of_outdoor: str, of_beauty: str):
+    shopper = folded([PurchaseInteraction(item=HIKE, considered=(PERFUME,))] * times)
+    for title, category, habit in (("Tent", "Outdoor", of_outdoor), ("Soap", "Beauty", of_beauty)):
+        assert f"{category}, which they {habit}" in reason(shopper, "", ItemFields(title=title, category=category))
 
 
 @pytest.mark.parametrize(
     ("said", "item", "says"),
     [
+        ("I love hiking but hate perfume", HIKE, "Matches what they said: 'I love hiking but hate perfume'."),
+        ("I love hiking but hate perfume", PERFUME, "Goes against what they said: 'I love hiking but hate perfume'."),
         ("I only eat gluten-free bread", "Gluten-free cake", "Matches what they said: 'I only eat gluten-free bread'."),
         ("I hate science-fiction", "A science-fiction novel", "Goes against what they said: 'I hate science-fiction'."),
     ],
 )
-def test_a_reason_quotes_what_was_said(said: str, item: str, says: str):
-    assert reason(folded([StatementInteraction(text=said)]), "", item) == says
+def test_a_reason_quotes_what_was_said(said: str, item: Item, says: str):
+    assert reason(stated(said), "", item) == says
+
+
+def test_a_name_is_not_called_a_text():
+    profile = folded(prefers(SHORT, LONG, 20))
+    assert reason(profile, "", "Boil it. Six minutes will do.").startswith("They prefer texts that")
+    assert "text" not in reason(profile, "", "Oak table")
 
 
 def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
@@ -121,32 +139,32 @@ def test_a_reason_shows_a_pair_of_words_from_the_users_own_text():
 
 
 def test_reasons_tell_where_an_item_stands_among_those_on_offer():
-    def told(history: list[Interaction], **fields: tuple[object, object]) -> list[str]:
+    def reasons_of(history: list[Interaction], **fields: tuple[object, object]) -> list[str]:
         offered = [
             ItemFields.model_validate({"title": title, **{name: values[place] for name, values in fields.items()}})
             for place, title in enumerate(("Qualm", "Zest"))
         ]
         return reasons(folded(history), "", offered, (0, 1))
 
-    assert told([], popularity=(99, 9)) == [
+    assert reasons_of([], popularity=(99, 9)) == [
         "It is taken more often than most on offer.",
         "It is taken less often than most on offer.",
     ]
     old: list[Interaction] = [
         RatingInteraction(item=ItemFields(title=f"Gilda ({1940 + n})"), value=5) for n in range(5)
     ]
-    assert told(old, year=(1941, 2001)) == [
+    assert reasons_of(old, year=(1941, 2001)) == [
         "It is nearer to the years they usually take than most on offer.",
         "It is further from the years they usually take than most on offer.",
     ]
     dear, cheap = ItemFields(title="Pen", price=90), ItemFields(title="Pen", price=9)
-    assert told(prefers(cheap, dear, 8), price=(9, 90)) == [
+    assert reasons_of(prefers(cheap, dear, 8), price=(9, 90)) == [
         "They tend to take the cheaper on offer, and this is one.",
         "They tend to take the cheaper on offer, and this is not one.",
     ]
 
 
 def test_a_link_in_a_statement_is_not_shown():
-    text = render(folded([StatementInteraction(text='Golf: https://evil.example/x "now"\x07 and www.evil.example')]))
+    text = told('Golf: https://evil.example/x "now"\x07 and www.evil.example')
     assert "evil" not in text
     assert "Golf: [link] 'now' and [link]" in text

@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction, PurchaseInteraction, RatingInteraction
 from alignx.schemas.items import Item, ItemFields
-from services.profile.claims.explain import reason
 from services.profile.fold import fold
 from services.profile.render import render
 from services.profile.scoring import probabilities, scores, softmax
 from services.profile.serialize import PROFILE_SCHEMA, dumps, loads
 from services.profile.statistics import EMPTY
-from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, items, prefers, texts
+from tests.unit.services.profile.histories import LONG, SHORT, folded, histories, items, prefers, reason, texts
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,14 +83,6 @@ def test_loads_refuses_another_schema():
         loads(orjson.dumps(kept))
 
 
-def test_style_carries_over_to_new_texts():
-    profile = folded(prefers(SHORT, LONG, 6))
-    short, long = "Take the train.", "You could take the train, though depending on the day and on how many " * 3
-    chance = probabilities(profile, "How do I get there?", (short, long))[0]
-    assert chance > 0.8
-    assert "short and to the point" in reason(profile, "How do I get there?", short)
-
-
 def test_confidence_grows_with_evidence():
     chances = [probabilities(folded(prefers(SHORT, LONG, n)), "q", (SHORT, LONG))[0] for n in (1, 2, 4, 8)]
     assert 0.5 < chances[0] < chances[1] < chances[2] < chances[3] < 1
@@ -109,23 +100,6 @@ def test_extreme_prices_and_ratings_stay_finite():
     history.append(RatingInteraction(item="film", value=0, scale=(-math.inf, 5)))
     history.append(RatingInteraction(item="film", value=1e308, scale=(-1e308, 1e308)))
     assert all(math.isfinite(value) for value in scores(folded(history), "", (dear, cheap)))
-
-
-# --- softmax -----------------------------------------------------------------------------------
-
-LOGITS = st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=26)
-
-
-@given(LOGITS)
-def test_softmax_is_a_distribution_for_any_finite_logits(logits: list[float]) -> None:
-    probabilities = softmax(logits)
-    assert sum(probabilities) == pytest.approx(1)
-    assert probabilities[logits.index(max(logits))] == max(probabilities)
-
-
-@given(st.lists(st.floats(-50, 50), min_size=1, max_size=26), st.floats(-1000, 1000))
-def test_softmax_depends_on_differences_alone(logits: list[float], shift: float) -> None:
-    assert softmax([logit + shift for logit in logits]) == pytest.approx(softmax(logits), abs=1e-9)
 
 
 def test_softmax_gives_the_odds_of_the_logits() -> None:

@@ -6,14 +6,12 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, FastAPI, Header
-from prometheus_client import CollectorRegistry
+from fastapi import APIRouter, Header
 
 from alignx.schemas.requests import CatalogueRequest, EventsRequest, RecommendRequest, RetryRequest, SelectRequest
 from services.server import body_lists
-from services.server.app import create_app
 from services.server.body_lists import ListRoute, Refused, find_lists
-from services.settings import Settings
+from tests.unit.services.server.test_app import app_with
 
 pytestmark = pytest.mark.anyio
 COUNT = 40
@@ -63,19 +61,7 @@ BODIES: dict[str, tuple[str, Any]] = {
 
 @asynccontextmanager
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = create_app(
-        service="test",
-        title="Test",
-        settings=Settings(internal_token="internal-token-of-the-tests"),
-        registry=CollectorRegistry(),
-        checks=lambda _: {},
-        lifespan=lifespan,
-    )
-    app.include_router(router)
+    app = app_with(routes=lambda app: app.include_router(router))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as http:
         yield http
 

@@ -1,7 +1,7 @@
 """While the event loop is late, calls are refused at once: first those of whoever has most under way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -33,8 +33,13 @@ def refuse(_scope: Scope, error: AlignXError) -> ASGIApp:
     return PlainTextResponse("later", error.status)
 
 
-def shedding() -> LoadShedding:
-    return LoadShedding(CollectorRegistry(), holder_of=lambda scope: str(scope["holder"]), refuse=refuse)
+def shedding(
+    refuse: Callable[[Scope, AlignXError], ASGIApp] = refuse,
+    known: Callable[[Scope], AlignXError | None] = lambda _scope: None,
+) -> LoadShedding:
+    return LoadShedding(
+        CollectorRegistry(), holder_of=lambda scope: str(scope["holder"]), refuse=refuse, known_refusal=known
+    )
 
 
 def fill(load: LoadShedding, holder: str, calls: int) -> None:
@@ -112,12 +117,7 @@ def test_what_is_sure_to_be_refused_is_refused_at_once() -> None:
         refused.append(error)
         return serve_nothing
 
-    load = LoadShedding(
-        CollectorRegistry(),
-        holder_of=lambda scope: str(scope["holder"]),
-        refuse=note,
-        known_refusal=lambda scope: errors.get(scope["holder"]),
-    )
+    load = shedding(note, lambda scope: errors.get(scope["holder"]))
     assert load.refusal(path("spent")) is serve_nothing
     assert load.refusal(path("another")) is None
     assert load.refusal(path("spent") | {"path": "/readyz"}) is None

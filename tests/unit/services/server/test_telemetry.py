@@ -198,27 +198,6 @@ def test_a_path_without_a_route_is_unmatched_and_the_access_line_can_be_off(log:
     assert log.lines == []
 
 
-def test_a_route_can_be_named_otherwise() -> None:
-    server = Server(fine, route_name=lambda scope: scope["method"] + "!")
-    server.get()
-    assert server.count("GET!", 200) == 1
-
-
-@pytest.mark.anyio
-async def test_other_than_http_passes_through() -> None:
-    types: list[str] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        types.append(scope["type"])
-
-    async def nothing(*_: Any) -> Any: ...
-
-    server = Server(app)
-    await server.app({"type": "lifespan"}, nothing, nothing)
-    assert types == ["lifespan"]
-    assert server.count("unmatched", 499) is None
-
-
 # --- when it goes wrong ------------------------------------------------------------------------
 
 
@@ -288,16 +267,6 @@ def test_tokens_are_counted_for_listed_tenants_alone(listed: tuple[str, ...], te
     samples = next(family for family in registry.collect() if family.name == "alignx_tenant_tokens").samples
     counted = {tuple(sample.labels.values()): sample.value for sample in samples if sample.name.endswith("_total")}
     assert counted == {(label, "prompt"): 9, (label, "completion"): 3, (label, "cached"): 4}
-
-
-def test_the_state_of_the_calls_is_read_at_each_scrape() -> None:
-    registry = CollectorRegistry()
-    calls = SimpleNamespace(in_flight=2, breaker_open=False)
-    EngineMetrics(registry).watch(calls)
-    sample = registry.get_sample_value
-    assert (sample("alignx_engine_calls_in_flight"), sample("alignx_engine_breaker_open")) == (2, 0)
-    calls.in_flight, calls.breaker_open = 0, True
-    assert (sample("alignx_engine_calls_in_flight"), sample("alignx_engine_breaker_open")) == (0, 1)
 
 
 def test_a_registry_holds_the_figures_of_the_process_and_what_it_is() -> None:

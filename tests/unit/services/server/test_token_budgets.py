@@ -23,9 +23,9 @@ from services.engine.limits import Engine
 from services.engine.spending import estimate_call
 from services.errors import BudgetSpent, EngineRejected, EngineUnavailable
 from services.server.token_budgets import LEFT, TokenBudgets, Window, budget_headers, count_refusals
-from services.settings import EngineSettings, Settings
+from services.settings import EngineSettings
 from services.storage.key_names import tokens_key
-from services.storage.tenant_settings import TenantSettingsStore, default_settings
+from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.timed_cache import TimedCache
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
@@ -396,12 +396,6 @@ async def test_more_than_estimated_leaves_nothing_and_never_less(redis_url: str)
         assert left["day"].left == 0
         error = await refused(at.complete(), BudgetSpent)
         assert error.headers["RateLimit"].startswith('"tokens-day";r=0;t=')
-
-
-def test_the_deployments_limits_hold_for_each_tenant() -> None:
-    settings = Settings.model_validate({"internal_token": "t" * 16, "engine": {"tokens_per_day": 7}})
-    defaults = default_settings(settings)
-    assert (defaults.tokens_per_day, defaults.tokens_per_month) == (7, None)
 
 
 def test_all_keys_of_a_tenant_share_a_slot() -> None:

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.statements.clauses import MAX_QUOTE, Clause, read_clauses
+from services.statements.attitudes import Clause
+from services.statements.clauses import MAX_QUOTE, read_clauses
 from services.statements.cue_lexicon import LANGUAGES, load_lexicon
 
 

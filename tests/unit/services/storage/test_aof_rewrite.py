@@ -75,12 +75,18 @@ class Played:
         return True
 
 
-def played(redis: Played, requests: int = 3, every_s: float = 0.01, open_s: float = 0.1) -> Played:
+@pytest.fixture(autouse=True)
+def short_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aof_rewrite, "_CLOSE_PAUSE_S", 0.01)
+    monkeypatch.setattr(aof_rewrite, "_CLOSE_TIMEOUT_S", 0.2)
+
+
+def played(redis: Played, requests: int = 3, every_s: float = 0.01) -> Played:
     async def main() -> None:
-        async with AofRewriter.open(cast("Redis", redis), every_s, close_pause_s=0.01, close_timeout_s=0.2) as rewriter:
+        async with AofRewriter.open(cast("Redis", redis), every_s) as rewriter:
             for _ in range(requests):
                 rewriter.request()
-            await asyncio.sleep(open_s)
+            await asyncio.sleep(0.1)
 
     asyncio.run(main())
     return redis
@@ -98,6 +104,24 @@ def test_a_rewrite_that_must_wait_is_tried_again() -> None:
     assert played(Played(BUSY, RedisConnectionError())).begun == 1
     assert played(Played(BUSY), every_s=60).begun == 1
     assert played(Played(*[BUSY] * 999), every_s=60).begun == 0
+
+
+@pytest.mark.anyio
+async def test_a_rewrite_that_the_shutdown_cuts_off_is_asked_for_again() -> None:
+    class Hanging(Played):
+        hangs = asyncio.Event()
+
+        async def execute_command(self, name: str, *_: str) -> Any:
+            if name != "INFO" and not self.hangs.is_set():
+                self.hangs.set()
+                await asyncio.sleep(60)
+            return await super().execute_command(name)
+
+    redis = Hanging()
+    async with AofRewriter.open(cast("Redis", redis), 0.001) as rewriter:
+        rewriter.request()
+        await redis.hangs.wait()
+    assert redis.begun == 1
 
 
 def test_a_server_that_refuses_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from services.settings import RedisSettings
 from services.storage.cluster import AWAY
@@ -20,7 +20,6 @@ from services.storage.connection import (
     Script,
     ask_server,
     ask_shards,
-    is_refusal,
     list_servers,
     open_redis,
     ping,
@@ -65,22 +64,6 @@ async def until_served(attempt: Callable[[], Awaitable[Any]]) -> Any:
 
 def zcard(pipe: Any, prefix: str) -> None:
     pipe.zcard(prefix + "ready")
-
-
-@pytest.mark.parametrize(
-    ("answer", "refusal"),
-    [
-        ("Error running script (call to f_1a): @user_script:17: @user_script: 17: -OOM command not allowed", True),
-        ("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.", True),
-        ("-NOREPLICAS Not enough good replicas to write. script: 5f, on @user_script:1.", True),
-        ("-READONLY You can't write against a read only replica. script: 5f, on @user_script:1.", True),
-        ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", True),
-        ("WRONGTYPE Operation against a key holding the wrong kind of value", False),
-        ("Error running script (call to f_1a): @user_script:3: user_script:3: ROOM is full", False),
-    ],
-)
-def test_a_refused_write_is_told_from_a_mistake(answer: str, refusal: bool) -> None:
-    assert is_refusal(ResponseError(answer)) == refusal
 
 
 async def test_every_shard_is_asked_in_one_pipeline_a_server(empty: ClusterServers) -> None:

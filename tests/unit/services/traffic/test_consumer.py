@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from itertools import count
 from typing import Any
 
@@ -16,36 +15,27 @@ from services.storage.connection import Script
 from services.traffic.items import item_key
 from services.traffic.journal import MAX_LIKES
 from tests.unit.services.preference.rig import TENANT
-from tests.unit.services.traffic.counting import Shop, bought, item, shop
+from tests.unit.services.traffic.counting import NOW, Shop, bought, item, shop
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture(autouse=True)
-def one_hour() -> None:
-    """Counts fade from hour to hour: a test that began in the last seconds of one waits for the next."""
-    left = 3600 - time.time() % 3600
-    if left < 30:
-        time.sleep(left)
+def clicked(number: int, *shown: int) -> ClickInteraction:
+    return ClickInteraction(clicked=item(number), shown=tuple(map(item, shown)), occurred_at=NOW)
 
 
 async def test_a_user_counts_once_an_item_however_often_an_event_arrives(redis_url: str) -> None:
     async with shop(redis_url) as here:
         for user in ("ada", "ben"):
             for _ in range(3):  # sent again by a caller without an idempotency key
-                await here.send(user, [*bought(1, 2), RatingInteraction(item=item(3), value=1)])
+                await here.send(user, [*bought(1, 2), RatingInteraction(item=item(3), value=1, occurred_at=NOW)])
                 await here.count()
-        await here.send("cy", [ClickInteraction(clicked=item(1), shown=(item(1), item(2), item(4)))])
+        await here.send("cy", [clicked(1, 1, 2, 4)])
         await here.count()
-        first, second, third, fourth = [await here.counts(number) for number in (1, 2, 3, 4)]
-        assert first is not None
-        assert (first.users, first.likers, first.shown, first.taken) == (3, 3, 3, 3)
-        assert second is not None
-        assert (second.users, second.likers, second.shown, second.taken) == (3, 2, 3, 2)
-        assert third is not None
-        assert (third.users, third.likers, third.shown, third.taken) == (2, 0, 2, 0)
-        assert fourth is not None
-        assert (fourth.users, fourth.taken) == (1, 0)
+        for number, expected in ((1, (3, 3, 3, 3)), (2, (3, 2, 3, 2)), (3, (2, 0, 2, 0)), (4, (1, 0, 1, 0))):
+            counts = await here.counts(number)
+            assert counts is not None
+            assert (counts.users, counts.likers, counts.shown, counts.taken) == expected
         assert (await here.together(1, 2), await here.together(2, 1), await here.together(1, 3)) == (2, 2, 0)
 
 
@@ -146,7 +136,7 @@ async def test_an_erased_user_leaves_nothing_in_the_counts(redis_url: str) -> No
             await here.send(user, bought(1, 2, 3))
         await here.count()
         before = await here.dump()
-        await here.send("secret-user", [*bought(2, 3, 77), ClickInteraction(clicked=item(5), shown=(item(1), item(6)))])
+        await here.send("secret-user", [*bought(2, 3, 77), clicked(5, 1, 6)])
         await here.count()
         assert await here.dump() != before
         await here.send("secret-user", bought(1))  # not counted yet

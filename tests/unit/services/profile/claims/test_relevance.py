@@ -2,10 +2,8 @@
 
 import pytest
 
-from alignx.schemas.interactions import StatementInteraction
 from services.profile.claims.relevance import keep_relevant, read_parts
-from services.profile.scoring import scores
-from tests.unit.services.profile.histories import folded
+from tests.unit.services.profile.histories import lead, stated
 
 JAZZ = 'In their own words, newest first: "I love jazz.", "Keep answers short." (May 2026)'
 DOGS = 'About them: "I have two spaniels." (May 2026)'
@@ -44,11 +42,9 @@ def test_what_no_longer_holds_bears_on_nothing() -> None:
 
 
 def test_a_statement_on_something_else_decides_no_choice() -> None:
-    profile = folded([StatementInteraction(text="I love gardening, especially roses.")])
-    plain, lure = scores(profile, "Translate 'the meeting is on Monday'.", ("Lundi, la réunion", "Roses, la réunion"))
-    assert plain == lure
-    roses, oak = scores(profile, "What shall I plant in the garden?", ("A bed of roses", "An oak"))
-    assert roses > oak
+    profile = stated("I love gardening, especially roses.")
+    assert lead(profile, "Translate 'the meeting is on Monday'.", "Lundi, la réunion", "Roses, la réunion") == 0
+    assert lead(profile, "What shall I plant in the garden?", "A bed of roses", "An oak") > 0
 
 
 @pytest.mark.parametrize("said", ["I am allergic to peanuts.", "I'm vegan.", "I avoid alcohol.", "I am diabetic."])

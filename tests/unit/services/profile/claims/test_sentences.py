@@ -17,7 +17,7 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import ItemFields
 from services.profile.claims.evidence import Sentence
 from services.profile.claims.sentences import sentences
-from services.profile.fold import apply_own_text, fold
+from services.profile.fold import fold
 from services.profile.render import make_claims, render
 from services.profile.serialize import dumps, loads
 from services.profile.stated.sensitive import Policy
@@ -48,10 +48,6 @@ def test_a_topic_names_a_few_titles_and_rests_on_their_events() -> None:
     assert horror.text == "Clearly drawn to Horror, for example “Alien”, “The Thing” and “The Shining”."
     assert (horror.events, horror.counted, horror.since) == ((1, 2, 3), 6, 1)
     assert find(profile, "topics:passed").about == ("topic:-Romance",)
-
-
-def test_few_choices_are_not_called_clear() -> None:
-    assert "Clearly" not in render(folded(likes(*HORROR[:3])))
 
 
 def test_what_was_taken_twice_is_named_once() -> None:
@@ -86,14 +82,48 @@ def test_a_wish_turned_round_strikes_the_whole_statement() -> None:
     assert 'No longer holds: "Short answers and a joke, please." (March 2026)' in text
 
 
-def test_choices_do_not_speak_against_what_was_said() -> None:
-    history = [*likes(*HORROR), StatementInteraction(text="No horror for me any more, please.")]
-    assert "drawn to Horror" not in render(folded(history))
+RELIGION = likes(*HORROR, category="Religion")
+ANSWERS: list[Interaction] = [ComparisonInteraction(query="Why?", chosen=SHORT, rejected=LONG)] * 3
+FOR_OTHERS = "Thanks for reading. Short comments only, please, and corrections are welcome."
 
 
-def test_a_post_for_others_is_no_wish_about_answers() -> None:
-    text = "Thanks for reading. Short comments only, please, and corrections are welcome."
-    assert "texts that are short" not in render(folded([PostInteraction(text=text)]))
+@pytest.mark.parametrize(
+    ("history", "words", "is_told"),
+    [
+        (likes(*HORROR[:3]), "Clearly", False),
+        ([*likes(*HORROR), StatementInteraction(text="No horror for me any more, please.")], "drawn to Horror", False),
+        ([PostInteraction(text=FOR_OTHERS)], "texts that are short", False),
+        ([*RELIGION, StatementInteraction(text="I love books on religion.")], "drawn to Religion", True),
+        ([*RELIGION, StatementInteraction(text="Catholic, 34")], "drawn to Religion", True),
+        ([*RELIGION, PostInteraction(text="Catholic, 34?")], "drawn to Religion", False),
+        (ANSWERS, SHORT, False),
+        (
+            [*likes(*HORROR, category="video games"), StatementInteraction(text="I hate racing games.")],
+            "Clearly drawn to video games",
+            True,
+        ),
+        (
+            [*prefers(SHORT, LONG, 10), StatementInteraction(text="I prefer short answers.")],
+            "short and to the point",
+            False,
+        ),
+        (likes("Alien", other="Coffee"), "Coffee", False),
+    ],
+    ids=[
+        "few choices are not clear",
+        "the contrary was said",
+        "a post for others is no wish",
+        "a denied subject that the user spoke of",
+        "a denied subject of a fragment",
+        "a denied subject of a question",
+        "answers have no titles",
+        "a part of a topic does not hide it",
+        "what was asked for is not told again of choices",
+        "one item passed over is no dislike",
+    ],
+)
+def test_what_is_told(history: list[Interaction], words: str, is_told: bool) -> None:
+    assert (words in render(folded(history))) == is_told
 
 
 @pytest.mark.parametrize(
@@ -109,18 +139,6 @@ def test_denied_subjects_are_not_told(category: str, policy: Policy, is_told: bo
     profile = folded(likes(*HORROR, category=category))
     assert (category in render(profile, policy)) == is_told
     assert any(category in claim.text for claim in make_claims(profile, [], policy)) == is_told
-
-
-def test_a_denied_subject_that_the_user_spoke_of_is_told() -> None:
-    history = [*likes(*HORROR, category="Religion"), StatementInteraction(text="I love books on religion.")]
-    assert "drawn to Religion" in render(folded(history))
-
-
-def test_a_denied_subject_of_a_fragment_is_told() -> None:
-    history = [*likes(*HORROR, category="Religion"), StatementInteraction(text="Catholic, 34")]
-    assert "drawn to Religion" in render(folded(history))
-    history = [*likes(*HORROR, category="Religion"), PostInteraction(text="Catholic, 34?")]
-    assert "drawn to Religion" not in render(folded(history))
 
 
 def test_claims_name_events_by_their_ids() -> None:
@@ -165,11 +183,6 @@ def test_styles_stand_until_they_have_clearly_gone() -> None:
     assert "short and to the point" not in render(profile)
 
 
-def test_the_users_own_text_stays_first() -> None:
-    profile = apply_own_text(folded(likes(*HORROR)), "I only watch horror in October.")
-    assert sentences(profile)[0] == Sentence("own", "own", "I only watch horror in October.")
-
-
 @settings(max_examples=60, deadline=None)
 @given(histories)
 def test_every_claim_is_a_sentence_of_the_text(history: list[Interaction]) -> None:
@@ -179,11 +192,6 @@ def test_every_claim_is_a_sentence_of_the_text(history: list[Interaction]) -> No
     for claim in make_claims(profile, [f"{number}-0" for number in range(len(history))]):
         assert claim.text in text
         assert len(claim.support) <= claim.count or claim.kind in ("price", "year", "own")
-
-
-def test_a_comparison_of_answers_gives_no_titles() -> None:
-    history: list[Interaction] = [ComparisonInteraction(query="Why?", chosen=SHORT, rejected=LONG)] * 3
-    assert SHORT not in render(folded(history))
 
 
 def test_one_long_sentence_hides_no_other() -> None:
@@ -270,18 +278,3 @@ def test_a_whole_shop_is_not_listed() -> None:
     assert "Tends to pick lamps" in text
     assert "Has picked pens, hats and tea" in text
     assert "toys" not in text
-
-
-def test_what_is_said_of_a_part_of_a_topic_does_not_hide_it() -> None:
-    history = [*likes(*HORROR, category="video games"), StatementInteraction(text="I hate racing games.")]
-    assert "Clearly drawn to video games" in render(folded(history))
-
-
-def test_what_was_asked_for_is_not_told_again_of_choices() -> None:
-    history = [*prefers(SHORT, LONG, 10), StatementInteraction(text="I prefer short answers.")]
-    assert "short and to the point" not in render(folded(history))
-
-
-def test_one_item_passed_over_tells_no_dislike() -> None:
-    text = render(folded(likes("Alien", "Carrie", category="Horror", other="Coffee")[:1]))
-    assert "Coffee" not in text

@@ -2,11 +2,9 @@
 
 import pytest
 
-from alignx.schemas.interactions import StatementInteraction
-from services.profile.render import render
 from services.profile.stated.withheld import asks_to_forget, hides, read_request
 from services.statements.language import recognize_language
-from tests.unit.services.profile.histories import folded
+from tests.unit.services.profile.histories import told
 
 FORGET_THAT = {
     "en": ("Please forget that I like jazz.", "I like jazz.", "I like opera."),
@@ -124,10 +122,6 @@ QUOTED = (
 )
 
 
-def told(*texts: str) -> str:
-    return render(folded([StatementInteraction(text=text) for text in texts]))
-
-
 @pytest.mark.parametrize("language", FORGET_THAT)
 def test_what_is_to_be_forgotten_is_not_quoted(language: str) -> None:
     request, said, other = FORGET_THAT[language]
@@ -194,6 +188,7 @@ def test_what_names_one_thing_or_none_is_no_request_to_forget_everything(text: s
 @pytest.mark.parametrize("text", [*NEVER_MENTION, *ERASE_ALL])
 def test_a_request_to_forget_is_known(text: str) -> None:
     assert asks_to_forget(text)
+    assert text not in told("I love tea.", text)
 
 
 OPINIONS = (
@@ -215,6 +210,7 @@ def test_orders_and_what_is_told_of_others_are_not_quoted(text: str) -> None:
 @pytest.mark.parametrize("text", QUOTED)
 def test_what_only_sounds_like_it_is_quoted(text: str) -> None:
     assert not hides(text, recognize_language(text))
+    assert text in told(text)
 
 
 def test_what_stands_beside_it_is_quoted() -> None:

@@ -2,9 +2,7 @@
 
 import pytest
 
-from alignx.schemas.interactions import StatementInteraction
-from services.profile.render import render
-from tests.unit.services.profile.histories import folded
+from tests.unit.services.profile.histories import told
 
 REVERSED = (
     ("I'm vegetarian.", "I eat meat again."),
@@ -50,10 +48,6 @@ UNRELATED = (
     ("Je suis végétarienne.", "Je lis de nouveau des romans."),
     ("我吃素。", "我又开始跑步了。"),
 )
-
-
-def told(*texts: str) -> str:
-    return render(folded([StatementInteraction(text=text) for text in texts]))
 
 
 @pytest.mark.parametrize(("older", "newer"), REVERSED)

@@ -1,41 +1,37 @@
 """Waits for Redis when a process starts, and verifies schema version and shard count.
 
-Until the check passes, the process serves its health alone and is not ready; its routes answer 503.
+Until the check passes, the process serves its health alone and is not ready; its routes answer 503:
+
+    app.include_router(router, dependencies=[Depends(require_store)])
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Protocol, Self
+from dataclasses import dataclass
+from typing import Self
 
+from fastapi import Request
 from redis.exceptions import ResponseError
 
 from services.errors import AlignXError, StoreUnavailable
+from services.server.state import state_of
 from services.storage.cluster import AWAY
-from services.storage.connection import REFUSED, RedisClient, StoreRefused, is_refusal
+from services.storage.connection import REFUSED, StoreRefused, is_refusal
 from services.storage.migrations import Schema
+from services.storage.users import Store
 
 _RETRY_S = 1.0
 
 logger = logging.getLogger("alignx.opening")
 
 
-class Claimable(Protocol):
-    """What the check needs of a store (users.py)."""
-
-    redis: RedisClient
-
-    async def claim_shards(self) -> None: ...
-
-    async def ready(self) -> None: ...
-
-
 class StartupCheck:
     """Whether the data in Redis have the schema version and the shard count of this process. Before that is known
     nothing is read or written."""
 
-    def __init__(self, store: Claimable) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
         self._done = asyncio.Event()
         self._refusal: AlignXError | None = None
@@ -43,7 +39,7 @@ class StartupCheck:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, store: Claimable) -> AsyncIterator[Self]:
+    async def open(cls, store: Store) -> AsyncIterator[Self]:
         """Raises AlignXError when the data do not fit. While Redis does not answer, the check is repeated in the
         background."""
         startup = cls(store)
@@ -100,3 +96,15 @@ class StartupCheck:
             return True
         logger.warning("Redis cannot serve; trying again", extra={"error": fault})
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Base of the state of a service that keeps users in Redis."""
+
+    startup: StartupCheck
+
+
+async def require_store(request: Request) -> None:
+    """Dependency: raises AlignXError until the check has passed."""
+    state_of(request.app, StoreState).startup.check()

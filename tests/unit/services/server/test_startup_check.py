@@ -13,9 +13,9 @@ from redis import Redis
 from services.preference.__main__ import create_preference_app
 from services.preference.worker import create_worker_app
 from services.response.__main__ import create_response_app
+from services.server import startup_check
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from services.settings import PROFILE_ENGINE
-from services.storage import startup_check
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import Process, start_redis, stop_redis
 from tests.unit.services.preference.working import settings_for, until
