@@ -1,11 +1,11 @@
-"""A suite for a benchmark, a mock service, and calls to the services behind the gateway's back."""
+"""A suite, a Redis or a mock service for a benchmark, and calls to the services behind the gateway's back."""
 
 import http.client
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import httpx
 
 from tests.conftest import free_port
 from tests.live.suite import ROOT, Suite
+from tests.unit.services.preference.rig import start_redis, stop_redis
 
 AS_SHIPPED = {
     "ALIGNX_GATEWAY__RATE": "200",
@@ -22,17 +23,41 @@ AS_SHIPPED = {
     "ALIGNX_GATEWAY__SERVICE_REQUESTS": "256",
 }
 """The limits of a deployment, which tests/live/suite.py lifts."""
+SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
+"""The body of a selection."""
 
 
 @contextmanager
 def running_suite(settings: Mapping[str, str] | None = None) -> Iterator[Suite]:
     """The suite with quiet logs, gone afterwards with all it wrote."""
+    quiet = {"ALIGNX_LOG__ACCESS": "false", **(settings or {})}
+    with tempfile.TemporaryDirectory() as home, Suite(Path(home), quiet).running() as suite:
+        yield suite
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """The URL of a Redis of its own, gone afterwards with all it held."""
     with tempfile.TemporaryDirectory() as home:
-        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "false", **(settings or {})})
+        process = start_redis(Path(home), port := free_port())
         try:
-            yield suite.up()
+            yield f"redis://127.0.0.1:{port}/0"
         finally:
-            suite.down()
+            stop_redis(process)
+
+
+def fill(url: str, key: str, users: Iterable[str]) -> None:
+    """Gives each user a history with a summary."""
+    events = {"events": [comparison(number) for number in range(40)]}
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
+    for user in users:
+        httpx.post(f"{url}/v1/users/{user}/events", json=events, headers=headers, timeout=30).raise_for_status()
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process that is not swapped out, in MiB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
 @contextmanager

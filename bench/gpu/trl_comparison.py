@@ -105,23 +105,36 @@ def make_pen(number: int) -> Pen:
     return Pen(random.Random(number), "train")
 
 
-def prepare(folder: Path, rows: int) -> dict[str, int]:
-    """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
-    sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
-    users = [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
-    for name, own in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
+def make_rows(rows: int, users: int) -> dict[str, list[dict[str, Any]]]:
+    """By stage; `users` are those of reinforcement learning."""
+    return {
+        "sft": [sft_row(number) for number in range(rows)],
+        "dpo": [alignx_row(number) for number in range(rows)],
+        "grpo": [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(users)],
+    }
+
+
+def write_rows(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> Any:
+    """A file for each stage; returns a tokenizer trained on the texts of SFT."""
+    for name, own in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
-    texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))
-    tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
+    texts = (message["content"] for row in rows["sft"] for message in (*row["prompt"], *row["completion"]))
+    return train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
+
+
+def prepare(folder: Path, count: int) -> dict[str, int]:
+    """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
+    rows = make_rows(count, count // USERS_BY_ROWS)
+    tokenizer = write_rows(folder, rows)
     save(fresh_model(tokenizer, SHAPE, 1), tokenizer, folder / "model", card="", dtype="float32")
     encoder = SftEncoder(tokenizer, max_length=MAX_LENGTH, completion_only=True)
-    tokens = sum(row[LENGTH] for row in encoder.encode([SftRow.model_validate(row) for row in sfts]))
+    tokens = sum(row[LENGTH] for row in encoder.encode([SftRow.model_validate(row) for row in rows["sft"]]))
     asker = AlignXEncoder(
         tokenizer, max_length=MAX_LENGTH, mode="ica", shown="comparisons", max_history=16, history_tokens=6144
     )
-    encoded = asker.encode([AlignXRow.model_validate(row) for row in pairs])
+    encoded = asker.encode([AlignXRow.model_validate(row) for row in rows["dpo"]])
     pair_tokens = sum(row[LENGTH] + len(row["prompt_ids"]) for row in encoded)
-    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(users) * GRPO_REPLIES}
+    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(rows["grpo"]) * GRPO_REPLIES}
 
 
 # --- the plain scripts ---------------------------------------------------------------------------
