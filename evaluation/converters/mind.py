@@ -18,7 +18,7 @@ from pathlib import Path
 
 from alignx.schemas.interactions import ClickInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.benchmark import UNMATCHED, Benchmark, Plan, Tally, find_file, indices_of, make_target
+from evaluation.cases.benchmark import UNMATCHED, Benchmark, Plan, Tally, find_file, make_target
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_fields
 
@@ -54,7 +54,7 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         chosen = rng.choice(clicked)
         counts = [popularity(name) for name in skipped]
         if plan.negatives == "matched":
-            skipped = [skipped[index] for index in indices_of(counts, popularity(chosen))]
+            skipped = [name for name, count in zip(skipped, counts, strict=True) if count == popularity(chosen)]
             if not skipped:
                 tally.left_out[UNMATCHED] += 1
                 continue

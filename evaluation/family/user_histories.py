@@ -13,9 +13,10 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from evaluation.cases.benchmark import Tally, find_file, find_files, find_single_file
 from evaluation.cases.table_files import read_csv, read_fields, read_json
@@ -55,10 +56,6 @@ def split_users(users: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _rng(seed: int, *keys: object) -> random.Random:
     return random.Random(":".join(map(str, (seed, *keys))))
-
-
-def _as_text(value: object) -> str:
-    return "" if value is None else str(value)
 
 
 # --- MIND --------------------------------------------------------------------------------------
@@ -121,7 +118,7 @@ class _Review(Record):
 class _Product(Record):
     asin: str
     title: MaybeText = ""
-    description: Any = None
+    description: Annotated[Any, BeforeValidator(lambda value: "" if value is None else value)] = ""
 
 
 def read_amazon(folder: Path, tally: Tally, seed: int = SEED) -> Users:
@@ -129,7 +126,7 @@ def read_amazon(folder: Path, tally: Tally, seed: int = SEED) -> Users:
     those are fewer, the later choices are left out. Ids are the places of the users, those for training first."""
     products = read_json(find_single_file(folder, "meta_*.json", "meta_*.json.gz"), tally, "products", _Product)
     texts = {
-        product.asin: f"Title: {product.title}\nDescription: {_as_text(product.description)}"
+        product.asin: f"Title: {product.title}\nDescription: {product.description}"
         for _, product in products
         if product.title.strip()
     }

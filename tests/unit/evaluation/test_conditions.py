@@ -7,7 +7,6 @@ import pytest
 
 from evaluation.conditions import Protocol
 from evaluation.models import Sampling
-from evaluation.scoring.baselines import score_longest
 from evaluation.scoring.measure import measure_profile
 from services.prompts.profiles import load_profile
 from tests.unit.evaluation.tastes import RuleModel, run_setting, users
@@ -128,10 +127,6 @@ def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
     assert all("Often chooses what mentions “" in asked for asked in engine.chosen)
     assert scores.writing is not None
     assert scores.writing.well_formed is None
-
-
-def test_longer_texts_are_a_baseline(tmp_path: Path) -> None:
-    assert score_longest(users(tmp_path, 4)) == [0, 1, 0, 1]
 
 
 def test_sampling_reaches_the_model(tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def test_a_win_counts_one_and_a_tie_a_half_in_both_orders() -> None:
     with AnswerStore.open(Path(":memory:")) as store:
         judging = LocalModel(engine, Source(name="rules"), store)
         scores = asyncio.run(compare([row] * 6, [first, second], judging))
-    assert [score for score, _ in scores] == [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]
+    assert [score.value for score in scores] == [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]
     assert len(engine.chosen) == 4, "both orders of two pairs; the other pairs have the same prompts or need none"
-    assert scores[2][1] == pytest.approx(0.1225, abs=1e-3), "a judge that leans to the first place makes a tie"
+    assert scores[2].position_bias == pytest.approx(0.1225, abs=1e-3), "a judge that leans to the first place makes a tie"
     assert "secret" not in "".join(engine.chosen)
 
 

@@ -13,7 +13,6 @@ from evaluation.scoring.alignment import flatten_pairs
 from services.prompts.build import chat_prompt
 from training.corpus import world_rows
 from training.corpus.lexicon import Pen
-from training.exceptions import DatasetError
 
 
 def alignx_rows(count: int) -> list[dict[str, Any]]:
@@ -48,8 +47,3 @@ def test_a_row_without_choices_makes_no_pair_and_takes_none_from_its_neighbour(t
     full, bare = alignx_rows(2)
     path = write(tmp_path, [full, bare | {"Pair-wise Comparative Feedback": []}])
     assert len(read_pairs(path, "ica", None)) == 1
-
-
-def test_rows_of_another_kind_are_refused(tmp_path: Path):
-    with pytest.raises(DatasetError, match="AlignX"):
-        read_pairs(write(tmp_path, [{"uid": "a", "history": [], "mid_position": 1}] * 3), "ica", None)

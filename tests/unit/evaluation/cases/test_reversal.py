@@ -97,12 +97,6 @@ def test_only_events_with_another_side_count_for_the_flipped_share(tmp_path: Pat
     assert sum(changed) == 6, "of 20 ratings and comparisons"
 
 
-def test_rows_without_a_choice_are_no_cases(tmp_path: Path):
-    asked = {"question": "What to eat?", "reference": "Cod.", "target": None, "popularity": None, "others": []}
-    with pytest.raises(DatasetError, match="1 of 2 rows have a question and no target"):
-        read_cases(write_lines(tmp_path, benchmark_row("u"), benchmark_row("v", **asked)), limit=None)
-
-
 @pytest.mark.parametrize(
     ("changed", "says"),
     [

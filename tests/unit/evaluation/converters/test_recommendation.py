@@ -60,20 +60,8 @@ def test_films_have_title_and_genres(tmp_path: Path):
     rows, _ = run_converter("movielens", ml_100k(tmp_path))
     texts = [item_text(event.item) for event in rows[0].history if isinstance(event, RatingInteraction)]
     assert texts == ["Red Hill (1990) (category: Action)", "Blue Sea (1991) (category: Comedy, Drama)"]
-    cafe = [
-        run_converter("movielens", write(tmp_path / write.__name__), Plan(liked=1)) for write in (_new_100k, _new_1m)
-    ]
+    cafe = [run_converter("movielens", write(tmp_path / write.__name__), Plan(liked=1)) for write in (ml_100k, ml_1m)]
     assert all("Café" in row.line().decode() for rows, _ in cafe for row in rows if row.userid == "ann")
-
-
-def _new_100k(folder: Path) -> Path:
-    folder.mkdir()
-    return ml_100k(folder)
-
-
-def _new_1m(folder: Path) -> Path:
-    folder.mkdir()
-    return ml_1m(folder)
 
 
 def test_half_stars_are_on_their_own_scale(tmp_path: Path):

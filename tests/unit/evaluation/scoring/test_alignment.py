@@ -55,9 +55,9 @@ def test_the_accuracy_is_about_the_step_from_the_reference(tmp_path: Path) -> No
 def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
     with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
+        model = LocalModel(RuleModel(lasts=3), Source(name="rules"), store, batch=2)
         policy, reference = (compute_likelihoods(model, read_pairs(path, None, None), lambda _: None) for _ in range(2))
-        assert model.calls == 6, "what is kept is not scored again"
+        assert model.needed == 12, "what is kept is not scored again"
     found = score_step(policy, reference, path)
     assert (found.alignment.mean, found.alignment.low, found.alignment.high) == (0.5, 0.5, 0.5)
     assert found.gain.mean == 0
