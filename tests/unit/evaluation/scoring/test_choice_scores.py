@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.models import LocalModel, Placement, open_model
-from evaluation.results import Source
+from evaluation.models import Placement, open_model
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
     FOLDS,
@@ -26,7 +25,7 @@ from evaluation.scoring.choice_scores import (
 from evaluation.scoring.measure import score_choices
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, learned_weights
 from services.prompts.build import ChatMessage, selection_prompt
-from tests.unit.evaluation.tastes import RuleModel, run_setting, users
+from tests.unit.evaluation.tastes import RuleModel, local_model, run_setting, users
 from tests.unit.services.engine.fake_engine import FakeEngine, reply
 from training.synthesis.answer_store import AnswerStore
 
@@ -223,8 +222,7 @@ def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
 
 def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as model:
         known = [Context("The user likes tea.")] * 2
         found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
@@ -233,8 +231,7 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
 
 def test_by_likelihood_each_item_is_asked_about_with_the_summary_and_once_without(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as model:
         model.protocol = "likelihood"
         for summary in ("The user likes tea.", "The user likes coffee."):
             known = [Context(summary)] * 2
