@@ -49,7 +49,8 @@ def score_judgement(judgement: Judgement) -> float:
     included, or where the two orders disagree about which is likelier. With p the mean and b the
     position bias, the orders gave p - b and p + b: they disagree where |p - .5| < b.
     """
-    lead = judgement.probabilities[0] - 0.5
+    first, second = judgement.probabilities
+    lead = (first - second) / 2  # exactly turned round where the two change places
     if abs(lead) <= TIE_MARGIN + _ROUNDING or abs(lead) < judgement.position_bias:
         return TIE
     return WIN if lead > 0 else LOSS

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.cases.cases import Question, has_questions, read_cases, read_questions
@@ -112,6 +112,7 @@ def test_an_answer_wins_where_both_orders_agree_and_the_mean_is_clear(
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
+@example(0.5, 1e-05)
 def test_changing_sides_turns_wins_into_losses(one: float, other: float) -> None:
     mean, bias = (one + other) / 2, abs(one - other) / 2
     there, back = score_judgement(Judgement((mean, 1 - mean), bias)), score_judgement(Judgement((1 - mean, mean), bias))
