@@ -5,11 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import orjson
 
 from tests.conftest import free_port
 from tests.live.suite import ROOT, Suite
@@ -106,6 +107,22 @@ def callers(suite: Suite, service: str, tenant: str) -> tuple[Caller, Caller]:
     gateway = Caller(suite.ports["gateway"], {"Authorization": f"Bearer {suite.new_key(tenant)}"})
     token = suite.environment["ALIGNX_INTERNAL_TOKEN"]
     return gateway, Caller(suite.ports[service], {"X-AlignX-Internal": token, "X-AlignX-Tenant": tenant})
+
+
+def by_turns(rounds: int, *calls: Callable[[int], float]) -> list[list[float]]:
+    """Seconds of each of the calls, all of them in each round."""
+    times: list[list[float]] = [[] for _ in calls]
+    for number in range(rounds):
+        for call, seconds in zip(calls, times, strict=True):
+            seconds.append(call(number))
+    return times
+
+
+def post_event(call: Caller) -> Callable[[int], float]:
+    """Appends the n-th comparison to one of 20 users."""
+    return lambda number: call(
+        "POST", f"/v1/users/u{number % 20}/events", orjson.dumps({"events": [comparison(number)]})
+    )
 
 
 def comparison(number: int, size: int = 200) -> dict[str, str]:

@@ -10,30 +10,6 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCUMENT: Final = ROOT / "docs" / "results" / "benchmarks.md"
-ORDER: Final = (
-    "gateway",
-    "ingest",
-    "reads",
-    "views",
-    "scoring",
-    "loop_gaps",
-    "streams",
-    "cadence",
-    "update_cost",
-    "memory",
-    "items",
-    "floods",
-    "knee",
-    "small_model",
-    "chat_manner",
-    "cluster",
-    "choice",
-    "training",
-    "training_throughput",
-    "judging_throughput",
-    "suite_throughput",
-)
-"""Order of the benchmarks on the page."""
 
 
 class Row(NamedTuple):
@@ -76,13 +52,13 @@ def read_sections(page: str) -> dict[str, str]:
 
 
 def render_page(sections: Mapping[str, str]) -> str:
-    """The page of all sections, in their order."""
+    """The page of all sections; a new one comes last."""
     parts = [
         "# Benchmarks\n",
         "Written by `make bench`; do not edit by hand. Every process of the suite, Redis and the load\n"
         "generator shared one machine.\n",
     ]
-    parts += [f"## {name}\n\n{sections[name]}" for name in ORDER if name in sections]
+    parts += [f"## {name}\n\n{section}" for name, section in sections.items()]
     return "\n".join(parts)
 
 

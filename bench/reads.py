@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import orjson
 from redis import Redis
 
-from bench.harness import Caller, callers, comparison, resident_mb, running_suite
+from bench.harness import Caller, by_turns, callers, comparison, resident_mb, running_suite
 from bench.page import Row, median_ms, percentile
 from tests.live.suite import Suite
 
@@ -31,13 +31,12 @@ def read_summaries(suite: Suite) -> list[Row]:
         path = "/v1/users/ada/preferences"
         tag = client.get(path).headers["ETag"]
     gateway, service = callers(suite, "preference", "reads")
-    through: list[float] = []
-    direct: list[float] = []
-    unchanged: list[float] = []
-    for _ in range(READS):
-        through.append(gateway("GET", path))
-        direct.append(service("GET", path))
-        unchanged.append(gateway("GET", path, headers={"If-None-Match": tag}))
+    through, direct, unchanged = by_turns(
+        READS,
+        lambda _: gateway("GET", path),
+        lambda _: service("GET", path),
+        lambda _: gateway("GET", path, headers={"If-None-Match": tag}),
+    )
     return [
         Row("read a summary through the gateway, p50", median_ms(through), "ms", "≤ 2"),
         Row("read a summary through the gateway, p99", percentile(through, 0.99) * 1000, "ms"),
