@@ -36,7 +36,8 @@ def save_results(name: str, rows: Sequence[Row], about: str) -> None:
     print(render_table(rows), flush=True)
     page = DOCUMENT.read_text() if DOCUMENT.exists() else ""
     measured = datetime.now(UTC).date().isoformat()
-    section = f"{about.strip()}\n\nMeasured {measured}, {_machine()}.\n\n{render_table(rows)}"
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
+    section = f"{about.strip()}\n\nMeasured {measured}, {machine}.\n\n{render_table(rows)}"
     DOCUMENT.write_text(render_page({**read_sections(page), name: section}))
 
 
@@ -60,10 +61,6 @@ def render_page(sections: Mapping[str, str]) -> str:
     ]
     parts += [f"## {name}\n\n{section}" for name, section in sections.items()]
     return "\n".join(parts)
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
 
 
 def _short(value: float) -> str:

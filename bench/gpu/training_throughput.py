@@ -14,7 +14,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,13 +25,19 @@ import typer
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
-from bench.gpu.trl_comparison import CONFIG, MAX_LENGTH, OWN, make_rows, silence_libraries, write_rows
+from bench.gpu.trl_comparison import (
+    CONFIG,
+    GRPO_REPLIES,
+    KINDS,
+    MAX_LENGTH,
+    OWN,
+    make_rows,
+    silence_libraries,
+    write_rows,
+)
 from bench.page import Row, render_table, save_results
 from training.checkpoint import save
 from training.config import Stage, load
-from training.dpo import DpoConfig, dpo
-from training.grpo import GrpoConfig, grpo
-from training.sft import SftConfig, sft
 from training.speed.memory_estimate import GB, model_without_data
 from training.speed.utilization import device_peak, flops_per_token, mfu
 
@@ -94,13 +100,6 @@ TINY: Final = (
         2,
     ),
 )
-KINDS: Final[dict[str, tuple[type[Stage], Callable[[Any], dict[str, Any]]]]] = {
-    "sft": (SftConfig, sft),
-    "dpo": (DpoConfig, dpo),
-    "grpo": (GrpoConfig, grpo),
-}
-USER_REPLIES: Final = 8
-"""Of GRPO: two stages of four."""
 ADAPTERS: Final = ("model.lora.rank=64", f"model.lora.targets={TARGETS}", "model.dtype=bfloat16")
 PACKED: Final = "sft.packing=true"
 MODES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -138,7 +137,7 @@ def configured(folder: Path, setting: Setting, mode: str, steps: int) -> Stage:
     if packed and torch.cuda.is_available():
         overrides.append(f"sft.attention={'flash_attention_2' if is_flash_attn_2_available() else 'flex_attention'}")
     batch = max(setting.batch // 2, 1) if packed else setting.batch
-    batch = max(batch, USER_REPLIES) if stage == "grpo" else batch
+    batch = max(batch, GRPO_REPLIES) if stage == "grpo" else batch
     name = f"run-{random.getrandbits(32)}"
     own = OWN[stage].format(folder=folder, name=name)
     text = CONFIG.format(stage=stage, own=own, folder=folder, name=name, batch=batch)

@@ -39,7 +39,7 @@ from trl import SFTConfig as PlainSft
 from bench.page import Row, save_results
 from services.prompts.build import chat_prompt
 from training.checkpoint import save
-from training.config import load
+from training.config import Stage, load
 from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
@@ -81,6 +81,11 @@ OWN = {
     "sft": LENGTHS,
     "dpo": f'mode = "ica"\n{LENGTHS}',
     "grpo": 'reward = "streaming"\ngenerations = 4\nprompt_tokens = 1024\nnew_tokens = 128\npast_tokens = 256\n',
+}
+KINDS: dict[str, tuple[type[Stage], Callable[[Any], dict[str, Any]]]] = {
+    "sft": (SftConfig, sft),
+    "dpo": (DpoConfig, dpo),
+    "grpo": (GrpoConfig, grpo),
 }
 GRPO_REPLIES = 8
 """To one user: two stages of four."""
@@ -208,15 +213,10 @@ def preference(row: AlignXRow) -> dict[str, Any]:
 
 def ours(stage: str, folder: Path, *overrides: str) -> float:
     """Seconds of this project's script on the rows, from nothing; its checkpoint is part of it."""
+    kind, run = KINDS[stage]
     path = configured(stage, folder)
     started = time.perf_counter()
-    match stage:
-        case "sft":
-            sft(load(path, SftConfig, overrides))
-        case "dpo":
-            dpo(load(path, DpoConfig, overrides))
-        case "grpo":
-            grpo(load(path, GrpoConfig, overrides))
+    run(load(path, kind, overrides))
     return time.perf_counter() - started
 
 

@@ -44,7 +44,8 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         clicked = [name for name, mark in new if mark == "1"]
         skipped = [name for name, mark in new if mark == "0" and name not in clicked]
         if not (before and clicked and skipped):
-            tally.left_out[_missing(before, clicked)] += 1
+            lacking = f"impressions without a new article that was {'not ' if clicked else ''}clicked"
+            tally.left_out[lacking if before else "impressions of users without a history"] += 1
             continue
 
         def popularity(name: str, now: float = time) -> int:
@@ -70,12 +71,6 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             target=target,
             popularity=(popularity(chosen), popularity(rejected)),
         )
-
-
-def _missing(before: list[str], clicked: list[str]) -> str:
-    if not before:
-        return "impressions of users without a history"
-    return f"impressions without a new article that was {'not ' if clicked else ''}clicked"
 
 
 def _articles(file: Path, tally: Tally) -> dict[str, ItemFields]:

@@ -15,7 +15,7 @@ from alignx.schemas.requests import ChatMode
 from evaluation.cases.cases import Question
 from evaluation.cases.selections import drop_thinking
 from evaluation.conditions import Inference, count_answers
-from evaluation.models import Messages, Model, in_batches
+from evaluation.models import Model, in_batches
 from evaluation.results import AnswerScores
 from evaluation.scoring.choice_scores import Context
 from evaluation.scoring.intervals import estimate_over
@@ -91,7 +91,8 @@ async def measure_answers(
     inference = Inference(judging.model, protocol, tick)
     contexts = await prepare_contexts(setting, questions, inference, judging.saved)
     prompts = [answer_messages(row.question, context) for row, context in zip(questions, contexts, strict=True)]
-    answers = await write_answers(prompts, inference)
+    replies = await judging.model.write(prompts, protocol.answering, seed=protocol.seed, tick=tick)
+    answers = [drop_thinking(reply) or "" for reply in replies]
     comparisons = await compare_with_references(judging.judge, questions, answers, inference)
     values = [comparison.value for comparison in comparisons]
     biases = [comparison.position_bias for comparison in comparisons if comparison.position_bias is not None]
@@ -111,13 +112,6 @@ async def measure_answers(
         values=tuple(values),
     )
     return scores, inference
-
-
-async def write_answers(prompts: Sequence[Messages], inference: Inference) -> list[str]:
-    """Answers without thinking, which the chat template is asked to leave out."""
-    protocol = inference.protocol
-    replies = await inference.model.write(prompts, protocol.answering, seed=protocol.seed, tick=inference.tick)
-    return [drop_thinking(reply) or "" for reply in replies]
 
 
 async def compare_with_references(

@@ -60,11 +60,8 @@ def test_a_checkpoint_from_end_to_end(
     assert found.settings["full"].writing is not None
     assert found.settings["full"].writing.well_formed == 0, "random weights"
     assert set(found.differences) >= {"full - none", "streaming - full", "flipped - full"}
-    assert found.alignment is not None
     assert found.alignment.alignment.mean == 0.5
-    assert found.model is not None
     assert found.model == found.judge == found.alignment.reference
-    assert found.data is not None
     assert found.data.name == "users.jsonl"
     assert found.config["protocol"]["sampling"]["max_tokens"] == 8
     assert found.config["protocol"]["seed"] == 3
@@ -86,7 +83,6 @@ def test_sampled_replies_of_a_checkpoint_are_counted(
     data, settings = write_rows(tmp_path / "users.jsonl", 4), '["none","direct","profile"]'
     found = evaluate(tmp_path, model=nano, data=data, settings=settings, protocol__choice="sampled")
     replies = found.settings["none"].replies
-    assert replies is not None
     assert replies.unparsed == 4, "random weights"
     assert found.settings["none"].accuracy.mean == 0
     assert found.settings["profile"].auc is not None
@@ -104,9 +100,7 @@ def test_summaries_of_one_run_are_judged_by_another(
     assert len(saved.read_text().splitlines()) == 3
     found = evaluate(tmp_path, summaries=saved, judge=other, **shared)
     assert found.model == written.model
-    assert found.judge is not None
     assert found.judge.name == "other"
-    assert found.summaries is not None
     assert found.summaries.name == "saved.jsonl"
     assert found.settings["full"].values != written.settings["full"].values
 
@@ -212,6 +206,5 @@ def test_alignment_makes_pairs_of_alignx_rows(nano: Path, tmp_path: Path) -> Non
     data = lines(tmp_path / "rows.jsonl", alignx_rows(3))
     fields = {"alignment__data": data, "alignment__reference": nano, "alignment__mode": "ica"}
     found = evaluate(tmp_path, model=nano, limit=2, **fields)
-    assert found.alignment is not None
     assert found.alignment.alignment.rows == 2
     assert found.settings == {}
