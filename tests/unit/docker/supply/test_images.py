@@ -34,8 +34,8 @@ def test_every_image_of_others_is_found_where_it_is_named() -> None:
         ("docker-compose.yml", "grafana/grafana"),
         ("docker-compose.yml", "prom/prometheus"),
         ("docker-compose.yml", "vllm/vllm-openai"),
-        ("docker/kubernetes/overlays/production/kustomization.yaml", "redis"),
-        ("docker/kubernetes/overlays/production/kustomization.yaml", "vllm/vllm-openai"),
+        ("docker/kubernetes/components/images/kustomization.yaml", "redis"),
+        ("docker/kubernetes/components/images/kustomization.yaml", "vllm/vllm-openai"),
     } <= named
     assert not [name for _, name in named if name.startswith("alignx/")]
 
