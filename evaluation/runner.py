@@ -21,7 +21,7 @@ from evaluation.cases.cases import (
     read_questions,
 )
 from evaluation.cases.pairs import read_pairs
-from evaluation.cases.perturbations import pick_other_users
+from evaluation.cases.perturbations import have_different_histories
 from evaluation.conditions import (
     CHOICE_SETTINGS,
     COMPARISONS,
@@ -208,7 +208,7 @@ def _possible_settings(config: Evaluation, users: Sequence[User], saved: SavedSu
         possible -= WRITERS.keys() - set(saved.settings)
     if isinstance(users[0], Question):
         possible -= set(CHOICE_SETTINGS)
-    if config.has_judge and pick_other_users(users) is None:
+    if config.has_judge and not have_different_histories(users):
         drifted = ("drifted",) if config.protocol.drift == "other" else ()
         possible -= {"other"} if saved else {*MULTI_USER_SETTINGS, *drifted}
     return possible
