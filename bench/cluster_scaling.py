@@ -7,12 +7,11 @@ a cluster adds is memory and machines.
 
 import asyncio
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-import orjson
-
-from bench.harness import Caller, comparison
+from bench.harness import Caller, by_turns, post_event
 from bench.ingest_speed import throughput
 from bench.page import Row, median_ms
 from tests.live.many import ManySuite
@@ -28,7 +27,11 @@ def measure() -> list[Row]:
             suite = ManySuite(home, replicas=1, cluster=cluster)
             stack.callback(suite.down)
             suites.append(suite.up())
-        posts, reads = by_turns(suites)
+        gateways = [
+            Caller(suite.ports["gateway-0"], {"Authorization": f"Bearer {suite.new_key('turns')}"}) for suite in suites
+        ]
+        posts = by_turns(PAIRS, *map(post_event, gateways))
+        reads = by_turns(PAIRS, *map(read_summary, gateways))
         rates = [asyncio.run(throughput(suite)) for suite in suites]
     return [
         Row("acknowledge one event, one server, p50", median_ms(posts[0]), "ms"),
@@ -40,16 +43,5 @@ def measure() -> list[Row]:
     ]
 
 
-def by_turns(suites: list[ManySuite]) -> tuple[list[list[float]], list[list[float]]]:
-    """Seconds of single-event calls and of reads, for each suite."""
-    posts: list[list[float]] = [[] for _ in suites]
-    reads: list[list[float]] = [[] for _ in suites]
-    callers = [
-        Caller(suite.ports["gateway-0"], {"Authorization": f"Bearer {suite.new_key('turns')}"}) for suite in suites
-    ]
-    for number in range(PAIRS):
-        body = orjson.dumps({"events": [comparison(number)]})
-        for index, call in enumerate(callers):
-            posts[index].append(call("POST", f"/v1/users/u{number % 20}/events", body))
-            reads[index].append(call("GET", f"/v1/users/u{number % 20}/preferences"))
-    return posts, reads
+def read_summary(call: Caller) -> Callable[[int], float]:
+    return lambda number: call("GET", f"/v1/users/u{number % 20}/preferences")

@@ -28,7 +28,7 @@ import uvloop
 
 from bench.harness import mock_service
 from bench.mock_upstream import EVENTS
-from bench.page import Row, percentile
+from bench.page import Row, percentile, render_table
 from tests.live.suite import ROOT, Suite
 
 CONNECTIONS = 32
@@ -221,5 +221,4 @@ def measure() -> list[Row]:
 
 
 if __name__ == "__main__":
-    for row in measure():
-        print(f"{row.figure:<44} {row.value:>10,.2f} {row.unit:<12} {row.must}")
+    print(render_table(measure()))

@@ -11,7 +11,7 @@ import time
 import aiohttp
 import orjson
 
-from bench.harness import callers, comparison, running_suite
+from bench.harness import by_turns, callers, comparison, post_event, running_suite
 from bench.page import Row, median_ms, percentile
 from tests.live.suite import Suite
 
@@ -24,7 +24,7 @@ BATCH = 20
 
 def measure() -> list[Row]:
     with running_suite() as suite:
-        through, direct = acknowledge(suite)
+        through, direct = by_turns(PAIRS, *map(post_event, callers(suite, "preference", "ack")))
         rate = asyncio.run(throughput(suite))
     return [
         Row("acknowledge one event, through the gateway, p50", median_ms(through), "ms", "≤ 5"),
@@ -33,19 +33,6 @@ def measure() -> list[Row]:
         Row("gateway / direct", median_ms(through) / median_ms(direct), "ratio"),
         Row("events through the gateway in batches of 20", rate, "events/s", "≥ 2000"),
     ]
-
-
-def acknowledge(suite: Suite) -> tuple[list[float], list[float]]:
-    """Seconds of single-event calls, (through the gateway, direct)."""
-    through: list[float] = []
-    direct: list[float] = []
-    gateway, service = callers(suite, "preference", "ack")
-    for number in range(PAIRS):
-        body = orjson.dumps({"events": [comparison(number)]})
-        path = f"/v1/users/u{number % 20}/events"
-        through.append(gateway("POST", path, body))
-        direct.append(service("POST", path, body))
-    return through, direct
 
 
 async def throughput(suite: Suite) -> float:

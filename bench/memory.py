@@ -5,12 +5,10 @@ order, the profile, the versions and the queue. The summary is the fast profile'
 text and its reasoning are kept besides, for each of the versions kept.
 """
 
-from pathlib import Path
-
 import orjson
 from redis import Redis
 
-from bench.harness import comparison, running_suite
+from bench.harness import comparison, resident_mb, running_suite
 from bench.page import Row
 from tests.live.suite import SERVICES
 
@@ -38,9 +36,3 @@ def measure() -> list[Row]:
     rows.append(Row(f"Redis for a user of {EVENTS} events of {text // EVENTS} bytes", used / 1024, "KB", "≤ 12"))
     rows.append(Row("Redis / bare JSON of the events", used / text, "ratio"))
     return rows
-
-
-def resident_mb(pid: int) -> float:
-    """Memory of a process that is not swapped out, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024

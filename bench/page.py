@@ -3,37 +3,13 @@
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCUMENT: Final = ROOT / "docs" / "results" / "benchmarks.md"
-ORDER: Final = (
-    "gateway",
-    "ingest",
-    "reads",
-    "views",
-    "scoring",
-    "loop_gaps",
-    "streams",
-    "cadence",
-    "update_cost",
-    "memory",
-    "items",
-    "floods",
-    "knee",
-    "small_model",
-    "chat_manner",
-    "cluster",
-    "choice",
-    "training",
-    "training_throughput",
-    "judging_throughput",
-    "suite_throughput",
-)
-"""Order of the benchmarks on the page."""
 
 
 class Row(NamedTuple):
@@ -58,36 +34,27 @@ def median_ms(seconds: Sequence[float]) -> float:
 def save_results(name: str, rows: Sequence[Row], about: str) -> None:
     """Prints a benchmark's table, and puts it into the page in place of its last one."""
     print(render_table(rows), flush=True)
-    page = DOCUMENT.read_text() if DOCUMENT.exists() else ""
-    measured = datetime.now(UTC).date().isoformat()
-    section = f"{about.strip()}\n\nMeasured {measured}, {_machine()}.\n\n{render_table(rows)}"
-    DOCUMENT.write_text(render_page({**read_sections(page), name: section}))
+    DOCUMENT.write_text(
+        replace_section(DOCUMENT.read_text(), name, f"{about.strip()}\n\n{_origin()}\n\n{render_table(rows)}")
+    )
+
+
+def replace_section(page: str, name: str, text: str) -> str:
+    """A section that the page lacks comes last."""
+    head, *sections = page.split("\n## ")
+    texts = dict(section.split("\n\n", 1) for section in sections)
+    return "\n## ".join([head, *(f"{heading}\n\n{section}" for heading, section in (texts | {name: text}).items())])
+
+
+def _origin() -> str:
+    machine = f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
+    return f"Measured {datetime.now(UTC).date().isoformat()}, {machine}."
 
 
 def render_table(rows: Iterable[Row]) -> str:
     lines = ["| figure | value | unit | must be |", "|---|---:|---|---|"]
     lines += [f"| {row.figure} | {_short(row.value)} | {row.unit} | {row.must} |" for row in rows]
     return "\n".join(lines) + "\n"
-
-
-def read_sections(page: str) -> dict[str, str]:
-    """The text below each heading of the page, by the benchmark's name."""
-    return {name: text.strip() + "\n" for name, _, text in (part.partition("\n") for part in page.split("\n## ")[1:])}
-
-
-def render_page(sections: Mapping[str, str]) -> str:
-    """The page of all sections, in their order."""
-    parts = [
-        "# Benchmarks\n",
-        "Written by `make bench`; do not edit by hand. Every process of the suite, Redis and the load\n"
-        "generator shared one machine.\n",
-    ]
-    parts += [f"## {name}\n\n{sections[name]}" for name in ORDER if name in sections]
-    return "\n".join(parts)
-
-
-def _machine() -> str:
-    return f"{os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()})"
 
 
 def _short(value: float) -> str:

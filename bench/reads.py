@@ -4,12 +4,11 @@
 import gzip
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import orjson
 from redis import Redis
 
-from bench.harness import Caller, callers, comparison, running_suite
+from bench.harness import Caller, by_turns, callers, comparison, resident_mb, running_suite
 from bench.page import Row, median_ms, percentile
 from tests.live.suite import Suite
 
@@ -32,13 +31,12 @@ def read_summaries(suite: Suite) -> list[Row]:
         path = "/v1/users/ada/preferences"
         tag = client.get(path).headers["ETag"]
     gateway, service = callers(suite, "preference", "reads")
-    through: list[float] = []
-    direct: list[float] = []
-    unchanged: list[float] = []
-    for _ in range(READS):
-        through.append(gateway("GET", path))
-        direct.append(service("GET", path))
-        unchanged.append(gateway("GET", path, headers={"If-None-Match": tag}))
+    through, direct, unchanged = by_turns(
+        READS,
+        lambda _: gateway("GET", path),
+        lambda _: service("GET", path),
+        lambda _: gateway("GET", path, headers={"If-None-Match": tag}),
+    )
     return [
         Row("read a summary through the gateway, p50", median_ms(through), "ms", "≤ 2"),
         Row("read a summary through the gateway, p99", percentile(through, 0.99) * 1000, "ms"),
@@ -55,7 +53,8 @@ def list_users(suite: Suite) -> list[Row]:
         gateway("POST", "/v1/events", body, {"Content-Encoding": "gzip"})
     seconds = time.perf_counter() - started
     suite.kill("worker")  # what it does to 100,000 new users is not what is measured
-    before = resident(suite)
+    pid = suite.processes["preference"].pid
+    before = resident_mb(pid)
     pages = list(walk(gateway))
     prefixes = [gateway("GET", f"/v1/users?limit={PAGE}&prefix=user-{number % 100:02}") for number in range(READS)]
     with Redis.from_url(suite.redis_url) as redis:
@@ -65,7 +64,7 @@ def list_users(suite: Suite) -> list[Row]:
         Row(f"list {USERS:,} users, a page of {PAGE} through the gateway, p50", median_ms(pages), "ms", "≤ 5"),
         Row("the same, p99", percentile(pages, 0.99) * 1000, "ms"),
         Row("the first page of a prefix, p50", median_ms(prefixes), "ms", "≤ 5"),
-        Row("memory of the service that all pages add", (resident(suite) - before) / 2**20, "MiB"),
+        Row("memory of the service that all pages add", resident_mb(pid) - before, "MiB"),
         Row("Redis's memory of the list, a user", index / USERS, "bytes"),
     ]
 
@@ -84,9 +83,3 @@ def walk(gateway: Caller) -> Iterator[float]:
     for start in range(0, USERS, PAGE):
         after = f"&after=user-{start - 1:06}" if start else ""
         yield gateway("GET", f"/v1/users?limit={PAGE}{after}")
-
-
-def resident(suite: Suite) -> int:
-    """Bytes of memory of the preference service."""
-    status = Path(f"/proc/{suite.processes['preference'].pid}/status").read_text()
-    return 1024 * int(status.partition("VmRSS:")[2].split()[0])

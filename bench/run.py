@@ -1,7 +1,6 @@
 """Runs the benchmarks of the services and writes docs/results/benchmarks.md.
 
-    python -m bench.run [NAME …]      (all: gateway ingest reads views scoring loop_gaps streams cadence update_cost
-    cluster memory small_model chat_manner items floods knee)
+    python -m bench.run [NAME …]      (by default all of BENCHMARKS)
 
 Prints the table of each, and puts it into docs/results/benchmarks.md. Others have options and commands of their own:
 bench.choice_protocols, bench.gpu.suite_throughput, and bench.gpu.trl_comparison, bench.gpu.training_throughput and

@@ -105,26 +105,14 @@ def _metrics(registry: CollectorRegistry) -> dict[str, Metric]:
 def page() -> str:
     jobs = exported()
     by_name = {name: metric for metrics in jobs.values() for name, metric in metrics.items()}
-    exporters = {name: [job for job, metrics in jobs.items() if name in metrics] for name in by_name}
+    exporters = {name: tuple(job for job, metrics in jobs.items() if name in metrics) for name in by_name}
     parts = [PAGE]
-    groups = [
-        list(jobs),
-        *sorted((group for group in _distinct(exporters) if group != list(jobs)), key=len, reverse=True),
-    ]
-    for group in groups:
-        title = "Every process" if group == list(jobs) else " and ".join(group).capitalize()
+    for group in sorted(dict.fromkeys(exporters.values()), key=len, reverse=True):
+        title = "Every process" if len(group) == len(jobs) else " and ".join(group).capitalize()
         rows = [_row(by_name[name]) for name in sorted(by_name) if exporters[name] == group]
         head = ["| metric | type | labels | unit | meaning |", "|---|---|---|---|---|"]
         parts.append(f"## {title}\n\n" + "\n".join([*head, *rows]) + "\n")
     return "\n".join(parts)
-
-
-def _distinct(exporters: Mapping[str, list[str]]) -> list[list[str]]:
-    groups: list[list[str]] = []
-    for group in exporters.values():
-        if group not in groups:
-            groups.append(group)
-    return groups
 
 
 def _row(metric: Metric) -> str:

@@ -5,11 +5,12 @@
 Of the folders that a folder imports, those that a longer way implies are left out.
 """
 
-import ast
 from collections.abc import Iterable, Mapping
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+from grimp import ImportGraph, build_graph
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
@@ -28,25 +29,14 @@ def name_module(path: Path) -> str:
 
 
 @cache
-def known_modules() -> frozenset[str]:
-    return frozenset(map(name_module, CODE))
+def import_graph() -> ImportGraph:
+    """Of what runs: imports for types alone are left out."""
+    return build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
 
 
-@cache
-def imported_modules(path: Path) -> frozenset[str]:
-    """The project's modules that a file imports when it runs, those inside functions too."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(node)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for node in ast.walk(block)
-    }
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in typing_only:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(names) & known_modules()
+def imported_modules(path: Path) -> set[str]:
+    """The project's modules that a file imports, those inside functions too; of the version in `alignx` none."""
+    return import_graph().find_modules_directly_imported_by(name_module(path).removesuffix(".__init__")) - {"alignx"}
 
 
 def folder_of(module: str) -> str:

@@ -41,21 +41,16 @@ A `Retry-After` header says when a retry is worthwhile.
 
 
 def configuration() -> str:
-    parts = [CONFIGURATION]
-    required = [name for name, field in Settings.model_fields.items() if not _is_block(field.annotation)]
-    rows = [_row(f"ALIGNX_{name.upper()}", Settings.model_fields[name]) for name in required]
-    parts.append("## Every process\n\n" + _table(rows))
+    of_all: list[str] = []
+    blocks: list[str] = []
     for name, field in Settings.model_fields.items():
         block = field.annotation
-        if not (isinstance(block, type) and issubclass(block, BaseModel)):
-            continue
-        rows = [_row(f"ALIGNX_{name.upper()}__{key.upper()}", inner) for key, inner in block.model_fields.items()]
-        parts.append(f"## {name}\n\n" + _table(rows))
-    return "\n".join(parts)
-
-
-def _is_block(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        if isinstance(block, type) and issubclass(block, BaseModel):
+            rows = [_row(f"ALIGNX_{name.upper()}__{key.upper()}", inner) for key, inner in block.model_fields.items()]
+            blocks.append(f"## {name}\n\n{_table(rows)}")
+        else:
+            of_all.append(_row(f"ALIGNX_{name.upper()}", field))
+    return "\n".join([CONFIGURATION, f"## Every process\n\n{_table(of_all)}", *blocks])
 
 
 def _row(name: str, field: Any) -> str:

@@ -73,7 +73,7 @@ def _tell_person(name: str, about: str) -> list[str]:
     history, profile = load_history(name), EMPTY
     for event in history:
         profile, _ = fold(profile, event, event.occurred_at)
-    lines = {_event_id(event, line): line for line, event in enumerate(history, 1)}
+    lines = {f"{event.occurred_at.timestamp() * 1000:.0f}-{line}": line for line, event in enumerate(history, 1)}
     counts = Counter(event.type for event in history)
     days = [f"{event.occurred_at:%-d %B %Y}" for event in (history[0], history[-1])]
     kinds = ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.most_common())
@@ -89,11 +89,6 @@ def _tell_person(name: str, about: str) -> list[str]:
         "",
         *(line for claim in claims for line in _tell_claim(claim, lines, history)),
     ]
-
-
-def _event_id(event: Interaction, line: int) -> str:
-    assert event.occurred_at is not None
-    return f"{event.occurred_at.timestamp() * 1000:.0f}-{line}"
 
 
 def _tell_claim(claim: Claim, lines: Mapping[str, int], history: list[Interaction]) -> list[str]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from evaluation.benchmark_parts import PARTS
-from evaluation.cases.benchmark import Negatives, Tally
+from evaluation.cases.benchmark import Tally
 from evaluation.config import Benchmarks, Evaluation
 from evaluation.model_sources import is_url
 from evaluation.models import ServedCheckpoint
@@ -111,7 +111,8 @@ def prepare_rows(names: Sequence[str], official: Path | None, out: Path, limit: 
             part = PARTS_BY_NAME[name]
             tally = part.convert(official, rows_path(out, name), limit)
             print(tally.summary_line(name), file=sys.stderr)
-            _save_note(out, name, tally, about=part.about, negatives=part.negatives, limit=limit)
+            note = Conversion.of(rows_path(out, name), tally, about=part.about, negatives=part.negatives, limit=limit)
+            note.save(note_path(out, name))
         yield name
 
 
@@ -135,14 +136,8 @@ def write_synthetic(out: Path, count: int = SYNTHETIC_ROWS) -> None:
             file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
     tally = Tally(rows=count)
     tally.read["people of a made-up world, held out"] = count
-    _save_note(out, SYNTHETIC, tally, about=f"a made-up person's next choice, after {SYNTHETIC_HISTORY}")
-
-
-def _save_note(
-    out: Path, name: str, tally: Tally, *, about: str, negatives: Negatives | None = None, limit: int | None = None
-) -> None:
-    note = Conversion.of(rows_path(out, name), tally, about=about, negatives=negatives, limit=limit)
-    note.save(note_path(out, name))
+    note = Conversion.of(path, tally, about=f"a made-up person's next choice, after {SYNTHETIC_HISTORY}")
+    note.save(note_path(out, SYNTHETIC))
 
 
 # --- paths -------------------------------------------------------------------------------------

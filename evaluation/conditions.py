@@ -266,12 +266,9 @@ class Inference:
         return await self.full(mix_histories(users, self.protocol.mix, seed=self.protocol.seed))
 
     async def other(self, users: Sequence[User]) -> list[Summary]:
-        """Raises ValueError where all have the same history."""
-        others = pick_other_users(users)
-        if others is None:
-            raise ValueError("the summary of another user needs users with different histories")
+        """Raises ConfigError where all have the same history."""
         summaries = await self.full(users)
-        return [summaries[index] for index in others]
+        return [summaries[index] for index in pick_other_users(users)]
 
 
 def write_wording(user: User) -> Summary:

@@ -7,10 +7,10 @@ prompts share answers.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import orjson
 from pydantic import Field
@@ -25,9 +25,26 @@ from training.synthesis.answer_store import AnswerStore
 from training.synthesis.engines import CachedEngine, open_engine
 from training.synthesis.options import Candidates, EngineAt
 
+if TYPE_CHECKING:
+    from training.speed.local_engine import LocalEngine
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
 Messages = Sequence[ChatMessage]
 Tick = Callable[[int], None]
 """Reports progress: how many answers more are done."""
+
+
+async def in_batches(
+    ask: Callable[[T], Awaitable[Answer]], items: Sequence[T], batch: int, tick: Tick = lambda _: None
+) -> list[Answer]:
+    """What `ask` answers of each item, so many at once."""
+    answers: list[Answer] = []
+    for start in range(0, len(items), batch):
+        group = items[start : start + batch]
+        answers += await asyncio.gather(*map(ask, group))
+        tick(len(group))
+    return answers
 
 
 class Sampling(Section):
@@ -54,11 +71,6 @@ class Model(LikelihoodEngine, Protocol):
     def source(self) -> Source: ...
 
     @property
-    def calls(self) -> int:
-        """Answers computed so far."""
-        ...
-
-    @property
     def needed(self) -> int:
         """Answers requested so far, stored ones included."""
         ...
@@ -71,24 +83,6 @@ class Model(LikelihoodEngine, Protocol):
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]: ...
 
     def tokens(self, text: str) -> int: ...
-
-
-class LocalBackend(LikelihoodEngine, Protocol):
-    """The part of training/speed/local_engine.py that evaluation uses."""
-
-    def generate(
-        self,
-        prompts: Sequence[Messages],
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        seed: int,
-        thinking: bool,
-    ) -> list[str]: ...
-
-    def token_logprobs(self, rows: Sequence[tuple[Messages, str]]) -> list[list[float]]: ...
 
 
 def _digest(*parts: Any) -> str:
@@ -104,7 +98,7 @@ class LocalModel:
 
     def __init__(
         self,
-        engine: LocalBackend,
+        engine: "LocalEngine",
         source: Source,
         store: AnswerStore,
         *,
@@ -117,7 +111,6 @@ class LocalModel:
         self.protocol: ChoiceProtocol = "letters"
         self.opens_thinking = opens_thinking
         self.tokens = tokens
-        self.calls = 0
         self.needed = 0
         self._engine = engine
         self._store = store
@@ -128,12 +121,14 @@ class LocalModel:
         self, messages: Messages, letters: Sequence[str], *, tenant: str, priority: int = 0
     ) -> list[float]:
         key = _digest("choose", self._identity, list(messages), list(letters))
-        answer: list[float] | None = self._store.get(key)
+        return await self._judge(key, lambda: self._engine.choose(messages, letters, tenant=tenant, priority=priority))
+
+    async def _judge(self, key: str, ask: Callable[[], Awaitable[Sequence[float]]]) -> list[float]:
         self.needed += 1
+        answer: list[float] | None = self._store.get(key)
         if answer is None:
-            answer = await self._engine.choose(messages, letters, tenant=tenant, priority=priority)
+            answer = list(await ask())
             self._store.put(key, "judge", answer)
-            self.calls += 1
         return answer
 
     async def write(self, prompts: Sequence[Messages], sampling: Sampling, *, seed: int, tick: Tick) -> list[str]:
@@ -153,7 +148,6 @@ class LocalModel:
                     thinking=sampling.thinking,
                 )
                 self._store.put(key, "writer", texts)
-                self.calls += len(group)
             self.needed += len(group)
             replies += texts
             tick(len(group))
@@ -161,13 +155,10 @@ class LocalModel:
 
     async def likelihood(self, messages: Messages, reply: str, *, tenant: str, priority: int = 0) -> Likelihood:
         key = _digest("likelihood/2", self._identity, list(messages), reply)
-        answer = self._store.get(key)
-        self.needed += 1
-        if answer is None:
-            answer = await self._engine.likelihood(messages, reply, tenant=tenant, priority=priority)
-            self._store.put(key, "judge", list(answer))
-            self.calls += 1
-        return Likelihood(*answer)
+        logprob, tokens = await self._judge(
+            key, lambda: self._engine.likelihood(messages, reply, tenant=tenant, priority=priority)
+        )
+        return Likelihood(logprob, int(tokens))
 
     def likelihoods(self, rows: Sequence[tuple[Messages, str]], *, tick: Tick) -> list[Likelihood]:
         """Of each reply after its messages, both whole, without the token that ends it."""
@@ -181,7 +172,6 @@ class LocalModel:
             for index, logprobs in zip(missing, scored, strict=True):
                 answers[index] = [sum(logprobs), len(logprobs)]
                 self._store.put(keys[index], "likelihood", answers[index])
-            self.calls += len(missing)
             self.needed += len(group)
             results += [Likelihood(*answer) for answer in answers]
             tick(len(group))
@@ -197,10 +187,6 @@ class RemoteModel:
         self.protocol: ChoiceProtocol = "letters"
         self.opens_thinking = opens_thinking
         self._engine = engine
-
-    @property
-    def calls(self) -> int:
-        return self._engine.usage.calls
 
     @property
     def needed(self) -> int:

@@ -5,7 +5,6 @@ import platform
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +21,7 @@ from evaluation.cases.cases import (
     read_questions,
 )
 from evaluation.cases.pairs import read_pairs
-from evaluation.cases.perturbations import pick_other_users
+from evaluation.cases.perturbations import have_different_histories
 from evaluation.conditions import (
     CHOICE_SETTINGS,
     COMPARISONS,
@@ -33,7 +32,6 @@ from evaluation.conditions import (
     SETTINGS,
     WRITERS,
     Inference,
-    Summary,
 )
 from evaluation.config import Alignment, Evaluation
 from evaluation.model_sources import checkpoint_source, file_source, is_url
@@ -122,21 +120,6 @@ def _measure_alignment(
     return scores, sources[0]
 
 
-@dataclass
-class _Notes:
-    """What the settings of a run leave beside their scores."""
-
-    shortened: set[int] = field(default_factory=set)
-    templates: set[str] = field(default_factory=set)
-    summaries: dict[str, list[Summary]] = field(default_factory=dict)
-
-    def add(self, setting: str, inference: Inference) -> None:
-        self.shortened |= inference.shortened
-        self.templates |= inference.templates
-        if setting in SAVED_SETTINGS:
-            self.summaries[setting] = inference.summaries
-
-
 async def _measure_rows(
     config: Evaluation, data: Path, store: AnswerStore, progress: ProgressBar, served: ServedCheckpoint | None
 ) -> dict[str, Any]:
@@ -151,20 +134,21 @@ async def _measure_rows(
     if not users:
         raise ConfigError(f"half: {data} has no rows of half {config.half}; UPI rows are not halved")
     saved = SavedSummaries.read(config.summaries) if config.summaries else None
-    settings, notes = choose_settings(config, users, saved), _Notes()
+    settings, inferences = choose_settings(config, users, saved), dict[str, Inference]()
     async with _open_models(config, store, served) as (model, judge):
         judging = None
         if model and judge:
             judging = Judging(model, judge, config.protocol, progress, saved)
         questions = [user for user in users if isinstance(user, Question)]
         if questions:
-            fields = await _measure_questions(config, settings, questions, judging, notes)
+            fields = await _measure_questions(config, settings, questions, judging, inferences)
         else:
             cases = [user for user in users if isinstance(user, Case)]
-            fields = await _measure_cases(config, settings, cases, judging, notes)
+            fields = await _measure_cases(config, settings, cases, judging, inferences)
     writer = saved.model if saved else model.source if model else None
     if config.save_summaries and writer:
-        save_summaries(config.save_summaries, writer, users, notes.summaries)
+        written = {name: own.summaries for name, own in inferences.items() if name in SAVED_SETTINGS}
+        save_summaries(config.save_summaries, writer, users, written)
     clusters = find_clusters(users)
     return {
         "model": writer,
@@ -172,8 +156,8 @@ async def _measure_rows(
         "summaries": saved.source if saved else None,
         "data": file_source(data),
         "left_out": report.left_out,
-        "shortened": len(notes.shortened),
-        "templates": tuple(sorted(notes.templates)),
+        "shortened": len({user for own in inferences.values() for user in own.shortened}),
+        "templates": tuple(sorted({name for own in inferences.values() for name in own.templates})),
         "drawn": clusters.unit if clusters else "rows",
         "clusters": len(set(clusters.ids)) if clusters else None,
         "users": tuple(user.digest for user in users),
@@ -224,22 +208,26 @@ def _possible_settings(config: Evaluation, users: Sequence[User], saved: SavedSu
         possible -= WRITERS.keys() - set(saved.settings)
     if isinstance(users[0], Question):
         possible -= set(CHOICE_SETTINGS)
-    if config.has_judge and pick_other_users(users) is None:
+    if config.has_judge and not have_different_histories(users):
         drifted = ("drifted",) if config.protocol.drift == "other" else ()
         possible -= {"other"} if saved else {*MULTI_USER_SETTINGS, *drifted}
     return possible
 
 
 async def _measure_cases(
-    config: Evaluation, settings: Sequence[str], cases: Sequence[Case], judging: Judging | None, notes: _Notes
+    config: Evaluation,
+    settings: Sequence[str],
+    cases: Sequence[Case],
+    judging: Judging | None,
+    inferences: dict[str, Inference],
 ) -> dict[str, Any]:
+    """Fields of the result; adds to `inferences`."""
     scores: dict[str, Scores] = {}
     for setting in settings:
         if setting in PROFILE_SETTINGS:
             scores[setting] = measure_profile(setting, cases, config.protocol)
         elif judging:
-            scores[setting], inference = await measure(setting, cases, judging)
-            notes.add(setting, inference)
+            scores[setting], inferences[setting] = await measure(setting, cases, judging)
     seed, baselines = config.protocol.seed, score_baselines(cases)
     for setting, score in scores.items():
         margins = estimate_margins(baselines, score.right, cases, seed)
@@ -252,14 +240,18 @@ async def _measure_cases(
 
 
 async def _measure_questions(
-    config: Evaluation, settings: Sequence[str], questions: Sequence[Question], judging: Judging | None, notes: _Notes
+    config: Evaluation,
+    settings: Sequence[str],
+    questions: Sequence[Question],
+    judging: Judging | None,
+    inferences: dict[str, Inference],
 ) -> dict[str, Any]:
+    """The same for questions."""
     if not judging:
         raise ConfigError(f"{config.data} holds questions to answer: set a model that answers them")
     scores = {}
     for setting in settings:
-        scores[setting], inference = await measure_answers(setting, questions, judging)
-        notes.add(setting, inference)
+        scores[setting], inferences[setting] = await measure_answers(setting, questions, judging)
     values = {name: score.values for name, score in scores.items()}
     return {"answers": scores, "differences": _differences(values, questions, config.protocol.seed)}
 

@@ -65,12 +65,7 @@ class SavedSummaries:
                 f"data, neither of the row nor of its history; it has settings {', '.join(self.by_setting)}"
             )
         summaries = [saved[key] for key in keys]
-        if setting != "other":
-            return summaries
-        others = pick_other_users(users)
-        if others is None:
-            raise ConfigError("setting other needs users with different histories")
-        return [summaries[index] for index in others]
+        return [summaries[index] for index in pick_other_users(users)] if setting == "other" else summaries
 
     @classmethod
     def read(cls, path: Path) -> "SavedSummaries":

@@ -1,11 +1,10 @@
 """What an open summary stream costs while nothing happens, and how soon a delta reaches its reader.
 
-python -m bench.event_loop.idle_streams [STREAMS [CHECKOUT]]     (default: 10,000, this checkout)
+python -m bench.event_loop.idle_streams [STREAMS]     (default: 10,000)
 
 Each stream is of a user of its own and passes through one gateway process to one preference process. Memory is
 resident memory over that of before, divided by the streams. A delta is written as a worker writes it and read at the
-other side of the gateway; one at a time. Another checkout is measured the same way: for the state before notices, whose
-streams held a connection to Redis each. As many streams are opened as the limit of open files allows: the gateway
+other side of the gateway; one at a time. As many streams are opened as the limit of open files allows: the gateway
 needs two for each.
 """
 
@@ -22,13 +21,13 @@ from typing import Any, Final
 import orjson
 import uvloop
 
-from alignx.schemas.summaries import SummaryVersion
+from bench.harness import resident_mb
 from bench.page import Row, percentile, render_table
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim
 from services.settings import QueueSettings, RedisSettings, SummarySettings
 from services.storage.connection import open_redis
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import Suite
 from tests.unit.services.preference.rig import record
 
 STREAMS: Final = 10_000
@@ -116,23 +115,17 @@ class Worker:
 
     def __init__(self, redis: Any) -> None:
         self.redis = redis
-        settings = QueueSettings()
-        self.queue = Queue(redis, settings, SummarySettings())
+        self.queue = Queue(redis, QueueSettings(), SummarySettings())
 
     async def add_user(self, number: int) -> None:
         user = f"u{number}"
-        version: SummaryVersion = record("Likes tea.")
-        await self.queue.edit(TENANT, user, 0, version)
+        await self.queue.edit(TENANT, user, 0, record("Likes tea."))
         await self.redis.hset(self.queue.keys.user(TENANT, user).state, "tok", TENANT)
 
     async def write(self, number: int, text: str) -> None:
         member = self.queue.keys.user(TENANT, f"u{number}").member
         claim = Claim(TENANT, f"u{number}", member, TENANT, "0-0", 1, 0, 0, False, "", "", "0-0")
         assert await self.queue.publish(claim, "delta", orjson.dumps({"text": text}).decode())
-
-
-def resident_kb(pid: int) -> float:
-    return float(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0])
 
 
 def cpu_s(pid: int) -> float:
@@ -158,16 +151,16 @@ async def measure_in(suite: Suite, count: int) -> list[Row]:
         await fill(streams, range(min(WARM, count)))
         streams.close()
         await asyncio.sleep(1)
-        before = {name: resident_kb(pids[name]) for name in PROCESSES}
+        before = {name: resident_mb(pids[name]) for name in PROCESSES}
         begun = time.perf_counter()
         await fill(streams, range(count))
         opened_s = time.perf_counter() - begun
         await asyncio.sleep(2)
         rows = [Row("streams opened", count / opened_s, "streams/s")]
         for name in PROCESSES:
-            grown = resident_kb(pids[name]) - before[name]
-            rows.append(Row(f"{name}: memory of {count:,} idle streams", grown / 1024, "MB", "≤ 200"))
-            rows.append(Row(f"{name}: memory of a stream", grown / count, "KB"))
+            grown = resident_mb(pids[name]) - before[name]
+            rows.append(Row(f"{name}: memory of {count:,} idle streams", grown, "MB", "≤ 200"))
+            rows.append(Row(f"{name}: memory of a stream", 1024 * grown / count, "KB"))
         client: Any = redis
         rows.append(Row("connections to Redis", float((await client.info("clients"))["connected_clients"]), ""))
         used = {name: cpu_s(pid) for name, pid in pids.items()}
@@ -204,15 +197,14 @@ async def time_deltas(worker: Worker, streams: Streams) -> list[Row]:
     ]
 
 
-def measure(count: int = STREAMS, root: Path = ROOT) -> list[Row]:
-    """The figures of the checkout at `root`."""
+def measure(count: int = STREAMS) -> list[Row]:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     if most != resource.RLIM_INFINITY and 2 * count + SPARE_FILES > most:
         count = (most - SPARE_FILES) // 2
         print(f"{most:,} open files of a process: {count:,} streams", flush=True)
     with tempfile.TemporaryDirectory() as home:
-        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "false", "PYTHONPATH": str(root), **NO_BOUNDS}, root)
+        suite = Suite(Path(home), {"ALIGNX_LOG__ACCESS": "false", **NO_BOUNDS})
         try:
             for name in ("redis", *PROCESSES):
                 suite.start(name)
@@ -225,7 +217,4 @@ def measure(count: int = STREAMS, root: Path = ROOT) -> list[Row]:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    streams_wanted = int(arguments[0]) if arguments else STREAMS
-    checkout = Path(arguments[1]).resolve() if len(arguments) > 1 else ROOT
-    measure(streams_wanted, checkout)
+    measure(int(sys.argv[1]) if len(sys.argv) > 1 else STREAMS)

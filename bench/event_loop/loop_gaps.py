@@ -1,7 +1,5 @@
 """How long one large request keeps a service from answering others: the longest gap of a 1 ms ticker on its loop.
 
-python -m bench.event_loop.loop_gaps [CHECKOUT]        (with another checkout: both by turns, and their ratio)
-
 Each body is new: 1,000 short events, 1,000 events of 2 KB, 1,000 candidates, 1,000 items of a catalogue, 1,000 events
 that are all invalid. Other processes of the machine do not count: a gap is at most the processor time that the process
 took in it, and without the time for which the loop's thread waited for a core. Needs Linux.
@@ -13,27 +11,23 @@ import os
 import random
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from fastapi import FastAPI
 
-from bench.harness import Caller
-from bench.page import Row, percentile, render_table
+from bench.harness import Caller, running_redis
+from bench.page import ROOT, Row
 from services.preference.__main__ import create_preference_app
 from services.response.__main__ import create_response_app
 from services.server.app import create_server
 from services.settings import load_settings
 from tests.conftest import free_port
-from tests.unit.services.preference.rig import start_redis, stop_redis
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 TICK_S: Final = 0.001
 ROUNDS: Final = 20
 TENANT, TOKEN = "gaps", "t" * 32
@@ -49,7 +43,7 @@ SAID = (
 """Of which the texts are made."""
 
 
-# --- the measured process ------------------------------------------------------------------------
+# --- the measured process, this module ------------------------------------------------------------
 
 
 class Ticker:
@@ -77,7 +71,7 @@ class Ticker:
 
 
 async def _serve(service: str, port: int) -> None:
-    """Serves the service of the checkout that PYTHONPATH names, and its longest gap as /longest-gap."""
+    """Serves the service, and its longest gap as /longest-gap."""
     settings = load_settings()
     app: FastAPI = {"preference": create_preference_app, "response": create_response_app}[service](settings)
     ticker = Ticker()
@@ -146,23 +140,20 @@ BODIES: Mapping[str, Body] = {
 
 
 @contextmanager
-def measured(root: Path) -> Iterator[dict[str, Caller]]:
-    """Callers of the services of the checkout at `root`."""
-    with tempfile.TemporaryDirectory() as home, ExitStack() as stack:
-        redis_port = free_port()
-        stack.callback(stop_redis, start_redis(Path(home), redis_port))
+def running_services() -> Iterator[dict[str, Caller]]:
+    """Callers of the services that are measured."""
+    with running_redis() as redis_url, ExitStack() as stack:
         environment = os.environ | {
-            "PYTHONPATH": str(root),
             "ALIGNX_INTERNAL_TOKEN": TOKEN,
-            "ALIGNX_REDIS__URL": f"redis://127.0.0.1:{redis_port}/0",
+            "ALIGNX_REDIS__URL": redis_url,
             "ALIGNX_LOG__ACCESS": "false",
             "ALIGNX_LOG__LEVEL": "WARNING",
         }
         callers: dict[str, Caller] = {}
         for service in ("preference", "response"):
             port = free_port()
-            command = [sys.executable, str(Path(__file__)), "--serve", service, str(port)]
-            process = subprocess.Popen(command, cwd=root, env=environment)
+            command = [sys.executable, "-m", "bench.event_loop.loop_gaps", service, str(port)]
+            process = subprocess.Popen(command, cwd=ROOT, env=environment)
             stack.callback(process.wait)
             stack.callback(process.terminate)
             callers[service] = Caller(
@@ -185,20 +176,18 @@ def _wait(call: Caller) -> None:
     raise TimeoutError("a service does not start")
 
 
-def ask(callers: Mapping[str, Caller], name: str, number: int) -> tuple[float, float]:
-    """(ms of the longest gap, ms of the call)."""
+def ask(callers: Mapping[str, Caller], name: str, number: int) -> float:
+    """The longest gap (ms)."""
     document = BODIES[name](random.Random(f"{name} {number}"))
     service, method, path = CALLS[next(iter(document))]
     call, path = callers[service], path.format(user=f"{len(name)}-{number}")
     call.connection.close()  # it may have been idle for longer than a service keeps it
     _longest_gap(call)
-    started = time.perf_counter()
     call.connection.request(method, path, json.dumps(document).encode(), call.headers)
     answer = call.connection.getresponse()
     answer.read()
     assert answer.status in (200, 202, 422), answer.status
-    took = time.perf_counter() - started
-    return _longest_gap(call), 1000 * took
+    return _longest_gap(call)
 
 
 def _longest_gap(call: Caller) -> float:
@@ -208,37 +197,15 @@ def _longest_gap(call: Caller) -> float:
 
 
 def measure() -> list[Row]:
-    """The longest gaps of this checkout."""
     rows: list[Row] = []
-    with measured(ROOT) as here:
+    with running_services() as callers:
         for name in BODIES:
-            gaps = [ask(here, name, number)[0] for number in range(-2, ROUNDS)][2:]  # the first two warm up
+            gaps = [ask(callers, name, number) for number in range(-2, ROUNDS)][2:]  # the first two warm up
             rows.append(Row(f"{name}: longest gap, p50", median(gaps), "ms"))
             rows.append(Row(f"{name}: longest gap, most of {ROUNDS}", max(gaps), "ms", f"≤ {MUST_MS}"))
     return rows
 
 
-def compare(other: Path) -> None:
-    """Both checkouts by turns."""
-    with measured(ROOT) as here, measured(other) as there:
-        for name in BODIES:
-            pairs = [(ask(here, name, number), ask(there, name, number)) for number in range(-2, ROUNDS)][2:]
-            ratios = sorted(ours[0] / theirs[0] for ours, theirs in pairs)
-            gaps, others = [ours[0] for ours, _ in pairs], [theirs[0] for _, theirs in pairs]
-            calls = sorted(ours[1] / theirs[1] for ours, theirs in pairs)
-            print(
-                f"{name}: longest gap p50 {median(gaps):.1f}, most {max(gaps):.1f} ms; there {median(others):.1f}, "
-                f"{max(others):.1f} ms; {median(ratios):.3f} of it ({percentile(ratios, 0.1):.3f} to "
-                f"{percentile(ratios, 0.9):.3f}); the call takes {median(calls):.3f} of the time, n = {len(pairs)}",
-                flush=True,
-            )
-
-
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["--serve", service, port]:
-            asyncio.run(_serve(service, int(port)))
-        case [checkout]:
-            compare(Path(checkout).resolve())
-        case _:
-            print(render_table(measure()), flush=True)
+    served, served_port = sys.argv[1:]
+    asyncio.run(_serve(served, int(served_port)))

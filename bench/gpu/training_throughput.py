@@ -10,12 +10,11 @@ adapters, by the card's peak in dense bfloat16. `--tiny` runs all of it on a mod
 minutes, on a CPU too, and leaves docs/results alone; a CPU's peak is then what its own product of two matrices reaches.
 """
 
-import json
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,50 +26,26 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils import is_flash_attn_2_available
 
 from bench.gpu.trl_comparison import (
+    CONFIG,
+    GRPO_REPLIES,
+    KINDS,
     MAX_LENGTH,
-    VOCABULARY,
-    WORLD,
-    alignx_row,
-    make_pen,
-    sft_row,
+    OWN,
+    make_rows,
     silence_libraries,
+    write_rows,
 )
 from bench.page import Row, render_table, save_results
 from training.checkpoint import save
 from training.config import Stage, load
-from training.corpus.world_rows import streaming
-from training.dpo import DpoConfig, dpo
-from training.grpo import GrpoConfig, grpo
-from training.sft import SftConfig, sft
 from training.speed.memory_estimate import GB, model_without_data
 from training.speed.utilization import device_peak, flops_per_token, mfu
-from training.tokenizer import fixed_texts, train
 
 WARM_UP: Final = 2
 """Steps that compile kernels and fill caches."""
 TARGETS: Final = '["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]'
-CONFIG: Final = """
-stage = "{stage}"
-[model]
-path = "{folder}/model"
-[data]
-train = ["{folder}/{stage}.jsonl"]
-[{stage}]
-{own}
-[optim]
-learning_rate = 1e-4
-max_steps = {steps}
-epochs = 100
-batch = {batch}
-micro_batch = {batch}
-[run]
-output = "{folder}/{name}"
-resume = false
-tensorboard = false
-save_every = 100000
-log_every = 1
-memory = "warn"
-"""
+STEPWISE: Final = ("optim.epochs=100", "run.save_every=100000", "run.log_every=1", "run.memory=warn")
+"""Beside the configuration of trl_comparison, for a number of steps each of which is timed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +100,6 @@ TINY: Final = (
         2,
     ),
 )
-LENGTHS: Final = 'max_length = {length}\ncache = "{folder}/tokens"\n'
-OWN: Final = {
-    "sft": LENGTHS,
-    "dpo": f'mode = "ica"\nshare_prompts = false\n{LENGTHS}',  # what is shared would count as computed
-    "grpo": 'reward = "streaming"\ngenerations = 4\nprompt_tokens = 1024\nnew_tokens = 128\npast_tokens = 256\n',
-}
-KINDS: Final[dict[str, tuple[type[Stage], Callable[[Any], dict[str, Any]]]]] = {
-    "sft": (SftConfig, sft),
-    "dpo": (DpoConfig, dpo),
-    "grpo": (GrpoConfig, grpo),
-}
-USER_REPLIES: Final = 8
-"""Of GRPO: two stages of four."""
 ADAPTERS: Final = ("model.lora.rank=64", f"model.lora.targets={TARGETS}", "model.dtype=bfloat16")
 PACKED: Final = "sft.packing=true"
 MODES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -152,12 +114,7 @@ MODES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 def prepare(folder: Path, setting: Setting, rows: int) -> None:
     """Writes a fresh model and rows."""
-    made = [sft_row(number) for number in range(rows)]
-    users = [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(rows)]
-    for name, own in (("sft", made), ("dpo", map(alignx_row, range(rows))), ("grpo", users)):
-        (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
-    texts = (message["content"] for row in made for message in (*row["prompt"], *row["completion"]))
-    tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
+    tokenizer = write_rows(folder, make_rows(rows, rows))
     torch.manual_seed(0)
     config = LlamaConfig(
         **setting.shape,
@@ -172,14 +129,18 @@ def prepare(folder: Path, setting: Setting, rows: int) -> None:
 
 def configured(folder: Path, setting: Setting, mode: str, steps: int) -> Stage:
     stage, fields = MODES[mode]
-    overrides, packed = list(fields), PACKED in fields
+    overrides, packed = [*STEPWISE, f"optim.max_steps={WARM_UP + steps}", *fields], PACKED in fields
+    if stage != "grpo":
+        overrides.append(f"{stage}.max_length={setting.length}")
+    if stage == "dpo":
+        overrides.append("dpo.share_prompts=false")  # what is shared would count as computed
     if packed and torch.cuda.is_available():
         overrides.append(f"sft.attention={'flash_attention_2' if is_flash_attn_2_available() else 'flex_attention'}")
     batch = max(setting.batch // 2, 1) if packed else setting.batch
-    batch = max(batch, USER_REPLIES) if stage == "grpo" else batch
+    batch = max(batch, GRPO_REPLIES) if stage == "grpo" else batch
     name = f"run-{random.getrandbits(32)}"
-    own = OWN[stage].format(folder=folder, length=setting.length)
-    text = CONFIG.format(stage=stage, own=own, folder=folder, name=name, batch=batch, steps=WARM_UP + steps)
+    own = OWN[stage].format(folder=folder, name=name)
+    text = CONFIG.format(stage=stage, own=own, folder=folder, name=name, batch=batch)
     path = folder / f"{name}.toml"
     path.write_text(text, encoding="utf-8")
     return load(path, KINDS[stage][0], overrides)

@@ -39,7 +39,7 @@ from trl import SFTConfig as PlainSft
 from bench.page import Row, save_results
 from services.prompts.build import chat_prompt
 from training.checkpoint import save
-from training.config import load
+from training.config import Stage, load
 from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, alignx, inference, selection, streaming
 from training.data.formats import AlignXRow, SftRow
@@ -82,6 +82,11 @@ OWN = {
     "dpo": f'mode = "ica"\n{LENGTHS}',
     "grpo": 'reward = "streaming"\ngenerations = 4\nprompt_tokens = 1024\nnew_tokens = 128\npast_tokens = 256\n',
 }
+KINDS: dict[str, tuple[type[Stage], Callable[[Any], dict[str, Any]]]] = {
+    "sft": (SftConfig, sft),
+    "dpo": (DpoConfig, dpo),
+    "grpo": (GrpoConfig, grpo),
+}
 GRPO_REPLIES = 8
 """To one user: two stages of four."""
 USERS_BY_ROWS = 8
@@ -105,23 +110,36 @@ def make_pen(number: int) -> Pen:
     return Pen(random.Random(number), "train")
 
 
-def prepare(folder: Path, rows: int) -> dict[str, int]:
-    """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
-    sfts, pairs = [sft_row(number) for number in range(rows)], [alignx_row(number) for number in range(rows)]
-    users = [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(rows // USERS_BY_ROWS)]
-    for name, own in (("sft", sfts), ("dpo", pairs), ("grpo", users)):
+def make_rows(rows: int, users: int) -> dict[str, list[dict[str, Any]]]:
+    """By stage; `users` are those of reinforcement learning."""
+    return {
+        "sft": [sft_row(number) for number in range(rows)],
+        "dpo": [alignx_row(number) for number in range(rows)],
+        "grpo": [streaming(make_pen(number), WORLD, 6, f"u{number}") for number in range(users)],
+    }
+
+
+def write_rows(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> Any:
+    """A file for each stage; returns a tokenizer trained on the texts of SFT."""
+    for name, own in rows.items():
         (folder / f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in own), encoding="utf-8")
-    texts = (message["content"] for row in sfts for message in (*row["prompt"], *row["completion"]))
-    tokenizer = train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
+    texts = (message["content"] for row in rows["sft"] for message in (*row["prompt"], *row["completion"]))
+    return train(texts, VOCABULARY, MAX_LENGTH, fixed=fixed_texts())
+
+
+def prepare(folder: Path, count: int) -> dict[str, int]:
+    """Writes model and rows; returns the tokens of each stage's rows, and the replies of grpo."""
+    rows = make_rows(count, count // USERS_BY_ROWS)
+    tokenizer = write_rows(folder, rows)
     save(fresh_model(tokenizer, SHAPE, 1), tokenizer, folder / "model", card="", dtype="float32")
     encoder = SftEncoder(tokenizer, max_length=MAX_LENGTH, completion_only=True)
-    tokens = sum(row[LENGTH] for row in encoder.encode([SftRow.model_validate(row) for row in sfts]))
+    tokens = sum(row[LENGTH] for row in encoder.encode([SftRow.model_validate(row) for row in rows["sft"]]))
     asker = AlignXEncoder(
         tokenizer, max_length=MAX_LENGTH, mode="ica", shown="comparisons", max_history=16, history_tokens=6144
     )
-    encoded = asker.encode([AlignXRow.model_validate(row) for row in pairs])
+    encoded = asker.encode([AlignXRow.model_validate(row) for row in rows["dpo"]])
     pair_tokens = sum(row[LENGTH] + len(row["prompt_ids"]) for row in encoded)
-    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(users) * GRPO_REPLIES}
+    return {"sft": tokens, "dpo": pair_tokens, "grpo": len(rows["grpo"]) * GRPO_REPLIES}
 
 
 # --- the plain scripts ---------------------------------------------------------------------------
@@ -195,15 +213,10 @@ def preference(row: AlignXRow) -> dict[str, Any]:
 
 def ours(stage: str, folder: Path, *overrides: str) -> float:
     """Seconds of this project's script on the rows, from nothing; its checkpoint is part of it."""
+    kind, run = KINDS[stage]
     path = configured(stage, folder)
     started = time.perf_counter()
-    match stage:
-        case "sft":
-            sft(load(path, SftConfig, overrides))
-        case "dpo":
-            dpo(load(path, DpoConfig, overrides))
-        case "grpo":
-            grpo(load(path, GrpoConfig, overrides))
+    run(load(path, kind, overrides))
     return time.perf_counter() - started
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import httpx
 
-from bench.models.small_model import up
+from bench.models.small_model import open_client, up
 from bench.page import Row
 from services.profile.scoring import interval
 from services.profile.style_features import INDEX, words
@@ -54,15 +54,7 @@ WISHES = {
 def measure() -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="manner") as folder:
         home, port = Path(folder), free_port()
-        with (
-            up(home, port),
-            httpx.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": f"Bearer {(home / 'secrets' / 'user_key').read_text()}"},
-                timeout=300,
-            ) as client,
-            ThreadPoolExecutor(8) as pool,
-        ):
+        with up(home, port), open_client(home, port) as client, ThreadPoolExecutor(8) as pool:
             for name, wish in WISHES.items():
                 body = {"events": [{"type": "statement", "text": wish.says}]}
                 client.post(f"/v1/users/{name}/events", json=body, headers={"Prefer": "wait=60"}).raise_for_status()

@@ -35,11 +35,7 @@ def measure() -> list[Row]:
         with up(home, port) as (_, warm_s):
             engine = f"http://127.0.0.1:{port + OFFSETS['engine']}/v1"
             one, eight = _tokens_per_second(engine, 1), _tokens_per_second(engine, 8)
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": f"Bearer {(home / 'secrets' / 'user_key').read_text()}"},
-                timeout=120,
-            ) as client:
+            with open_client(home, port) as client:
                 summary_s, chat_s = _first_summary(client), _first_token(client)
             memory = _memory(home)
     return [
@@ -70,6 +66,12 @@ def up(home: Path, port: int) -> Iterator[tuple[float, float]]:
         yield answers_s, warm_s
     finally:
         subprocess.run([*SUITE, "down", "--home", str(home)], check=True, stdout=subprocess.DEVNULL)
+
+
+def open_client(home: Path, port: int) -> httpx.Client:
+    """Of the gateway, with the first key."""
+    key = (home / "secrets" / "user_key").read_text()
+    return httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {key}"}, timeout=300)
 
 
 def _tokens_per_second(engine: str, streams: int) -> float:

@@ -37,18 +37,6 @@ async def _post(session: Session, path: str, body: bytes) -> int:
         return answer.status
 
 
-async def _append(session: Session, number: int) -> int:
-    return await _post(session, f"/v1/users/f{number % 500}/events", _EVENTS)
-
-
-async def _recommend(session: Session, number: int) -> int:
-    return await _post(session, f"/v1/users/f{number % 5}/recommend", _CANDIDATES)
-
-
-async def _chat(session: Session, _number: int) -> int:
-    return await _post(session, "/v1/chat/completions", _CHAT)
-
-
 async def _stream(session: Session, number: int) -> int:
     async with session.get(f"/v1/users/f{number % 5}/preferences/stream") as answer:
         await answer.read()
@@ -66,10 +54,10 @@ async def _trickle(session: Session, number: int) -> int:
 
 
 FLOODS: Mapping[str, tuple[Flood, int]] = {
-    "appends of 1,000 events": (_append, 50),
-    "recommends of 1,000": (_recommend, 50),
+    "appends of 1,000 events": (lambda session, n: _post(session, f"/v1/users/f{n % 500}/events", _EVENTS), 50),
+    "recommends of 1,000": (lambda session, n: _post(session, f"/v1/users/f{n % 5}/recommend", _CANDIDATES), 50),
     "streams": (_stream, 1_500),
-    "chats": (_chat, 200),
+    "chats": (lambda session, _: _post(session, "/v1/chat/completions", _CHAT), 200),
     "slow bodies": (_trickle, 400),
 }
 """What each does, and how many of it at once."""

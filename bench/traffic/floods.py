@@ -19,9 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import httpx
-
-from bench.harness import AS_SHIPPED, comparison, running_suite
+from bench.harness import AS_SHIPPED, SELECT, fill, running_suite
 from bench.page import Row, percentile
 from bench.traffic.flooder import FLOODS
 from bench.traffic.open_loop import Outcome, Request, call_at_rate
@@ -30,7 +28,6 @@ from tests.live.suite import Suite, mock_engine
 RATE, SECONDS, RUNS = 20.0, 8.0, 5
 Figures = tuple[float, float, float]
 """The victim's median and 99th percentile (ms), and the share of its calls that were not served (%)."""
-_SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
 
 
 def measure(runs: int = RUNS) -> list[Row]:
@@ -43,8 +40,8 @@ def measure(runs: int = RUNS) -> list[Row]:
         settings = {"ALIGNX_ENGINE__URL": f"{engine}/v1", **AS_SHIPPED}
         suite = stack.enter_context(running_suite(settings))
         key = suite.new_key("victim", rate=1_000, burst=1_000)
-        fill(suite.url, key, "v")
-        fill(suite.url, suite.new_key("flood"), "f0", "f1", "f2", "f3", "f4")
+        fill(suite.url, key, ["v"])
+        fill(suite.url, suite.new_key("flood"), ["f0", "f1", "f2", "f3", "f4"])
         for _ in range(runs):
             alone.append(_figures(victim(suite.url, key)))
             for kind in FLOODS:
@@ -62,17 +59,9 @@ def measure(runs: int = RUNS) -> list[Row]:
     return rows
 
 
-def fill(url: str, key: str, *users: str) -> None:
-    """Gives each user a history with a summary."""
-    events = {"events": [comparison(number) for number in range(40)]}
-    headers = {"Authorization": f"Bearer {key}", "Prefer": "wait=20"}
-    for user in users:
-        httpx.post(f"{url}/v1/users/{user}/events", json=events, headers=headers, timeout=30).raise_for_status()
-
-
 def victim(url: str, key: str) -> Outcome:
     """Reads and selections by turns."""
-    read, select = Request("GET", "/v1/users/v/preferences"), Request("POST", "/v1/users/v/select", _SELECT)
+    read, select = Request("GET", "/v1/users/v/preferences"), Request("POST", "/v1/users/v/select", SELECT)
     return asyncio.run(call_at_rate(url, [key], lambda number: (read, select)[number % 2], rate=RATE, seconds=SECONDS))
 
 

@@ -8,14 +8,13 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from alignx.schemas.interactions import PurchaseInteraction
 from alignx.schemas.items import ItemFields
 from alignx.schemas.tenants import TenantSettings
+from bench.harness import running_redis
 from bench.page import Row
 from services.profile.fold import fold
 from services.profile.scoring import scores
@@ -29,8 +28,6 @@ from services.traffic.items import find_contacts
 from services.traffic.journal import Changes, Journal
 from services.traffic.mixture import Features, Mixture
 from services.traffic.signals import Signals
-from tests.conftest import free_port
-from tests.unit.services.preference.rig import start_redis, stop_redis
 
 TENANT, USERS, LIKES, ITEMS, HOUR = "bench", 120, 60, 1_000, 480_000
 CALLS = 50
@@ -38,13 +35,8 @@ LEARNED = Mixture(choices=100.0, weights=Features(1.0, 1.0, 1.0, 0.5, 0.2, 1.0, 
 
 
 def measure() -> list[Row]:
-    with TemporaryDirectory() as home:
-        port = free_port()
-        process = start_redis(Path(home), port)
-        try:
-            return asyncio.run(_measure(f"redis://127.0.0.1:{port}/0"))
-        finally:
-            stop_redis(process)
+    with running_redis() as url:
+        return asyncio.run(_measure(url))
 
 
 async def _measure(url: str) -> list[Row]:

@@ -17,10 +17,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryFile
 
-from bench.harness import AS_SHIPPED, comparison, running_suite
-from bench.memory import resident_mb
-from bench.page import DOCUMENT, Row, percentile
-from bench.traffic.floods import fill
+from bench.harness import AS_SHIPPED, SELECT, comparison, fill, resident_mb, running_suite
+from bench.page import Row, percentile
 from bench.traffic.open_loop import Outcome, Request, call_at_rate
 from tests.live.suite import Suite
 
@@ -28,9 +26,6 @@ SECONDS = 8.0
 RATES = (100, 150, 200, 250, 300, 350, 400, 450, 500, 600, 700, 800, 1_000, 1_200)
 USERS = 50
 """Of each tenant."""
-STEPS = DOCUMENT.with_name("knee.json")
-"""Each step, for draw_knee.py."""
-_SELECT = b'{"query": "q", "items": ["a short one", "a long one, with many words"]}'
 
 
 @dataclass(frozen=True)
@@ -44,8 +39,6 @@ class Step:
     p99_ms: float
     refusal_ms: float
     """99th percentile of the refusals."""
-    refused: float
-    """Calls that got 429 or 503, a second."""
     failed: int
     """Calls that got no answer."""
     memory_mb: float
@@ -56,15 +49,12 @@ class Step:
 
 def measure() -> list[Row]:
     with running_suite(AS_SHIPPED) as suite:
-        keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
-        for key in keys:
-            fill(suite.url, key, *(f"u{user}" for user in range(USERS)))
+        keys = new_tenants(suite)
         step(suite, keys, 100)  # warm
         steps = list(climb(suite, keys))
         knee = max((one for one in steps if is_served(one)), key=lambda one: one.offered)
         peak = max(one.served for one in steps)
         beyond = step(suite, keys, 2 * knee.offered)
-    STEPS.write_text(json.dumps([asdict(one) for one in (*steps, beyond)], indent=1) + "\n")
     return [
         Row("the knee", knee.offered, "calls/s"),
         Row("there: median", knee.p50_ms, "ms"),
@@ -79,6 +69,14 @@ def measure() -> list[Row]:
         Row("the gateway's memory at the knee", knee.memory_mb, "MB"),
         Row("the gateway's memory at twice the knee", beyond.memory_mb, "MB"),
     ]
+
+
+def new_tenants(suite: Suite) -> list[str]:
+    """The key of each tenant, whose users have histories."""
+    keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
+    for key in keys:
+        fill(suite.url, key, (f"u{user}" for user in range(USERS)))
+    return keys
 
 
 def climb(suite: Suite, keys: list[str]) -> Iterator[Step]:
@@ -113,10 +111,9 @@ def step(suite: Suite, keys: list[str], rate: float) -> Step:
         p50_ms=percentile(admitted, 0.5) * 1e3,
         p99_ms=percentile(admitted, 0.99) * 1e3,
         refusal_ms=percentile(refused, 0.99) * 1e3 if refused else 0.0,
-        refused=len(refused) / SECONDS,
         failed=outcome.statuses.total() - len(admitted) - len(refused),
         memory_mb=most,
-        late_ms=percentile(sorted(outcome.late), 0.99) * 1e3,
+        late_ms=percentile(outcome.late, 0.99) * 1e3,
     )
     print(found, dict(outcome.statuses), flush=True)
     time.sleep(2.0)
@@ -132,7 +129,7 @@ def offer(url: str, rate: float, keys: list[str]) -> Outcome:
             case 0 | 2:
                 return Request("GET", f"{user}/preferences")
             case 1:
-                return Request("POST", f"{user}/select", _SELECT)
+                return Request("POST", f"{user}/select", SELECT)
         return Request("POST", f"{user}/events", json.dumps({"events": [comparison(number)]}).encode())
 
     return asyncio.run(call_at_rate(url, keys, request, rate=rate, seconds=SECONDS))

@@ -15,12 +15,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry
 
 from alignx.schemas.items import Item
 from alignx.schemas.tenants import TenantSettings
+from bench.harness import running_redis
 from bench.traffic.streams import STREAMS, Event, Target
 from evaluation.cases.cases import fold_events
 from evaluation.cases.halves import Half, assign_half
@@ -36,8 +36,6 @@ from services.storage.users import Store
 from services.traffic.consumer import Consumer, TrafficMetrics
 from services.traffic.mixture import Mixture, hit
 from services.traffic.signals import Signals
-from tests.conftest import free_port
-from tests.unit.services.preference.rig import start_redis, stop_redis
 
 TENANT = "replay"
 MOST = 1_000
@@ -109,24 +107,19 @@ class Replay:
 
 
 async def replay(data: Path, name: str) -> None:
-    with TemporaryDirectory() as home:
-        port = free_port()
-        process = start_redis(Path(home), port)
-        try:
-            async with open_redis(RedisSettings(url=f"redis://127.0.0.1:{port}/0")) as redis:
-                started, read, folder = time.perf_counter(), *STREAMS[name]
-                run = Replay(redis)
-                await run.play(read(data / folder))
-                for row in run.rows(name):
-                    print(row, flush=True)
-                learned = await run.consumer.items.learned(TENANT)
-                for kind, text in learned.items():
-                    mixture = Mixture.parse(text)
-                    weights = {feature: round(weight, 2) for feature, weight in mixture.weights._asdict().items()}
-                    print(f"  {kind}: gain {mixture.gain:.1f}, {weights}")
-                print(f"  {time.perf_counter() - started:.0f} s")
-        finally:
-            stop_redis(process)
+    with running_redis() as url:
+        async with open_redis(RedisSettings(url=url)) as redis:
+            started, read, folder = time.perf_counter(), *STREAMS[name]
+            run = Replay(redis)
+            await run.play(read(data / folder))
+            for row in run.rows(name):
+                print(row, flush=True)
+            learned = await run.consumer.items.learned(TENANT)
+            for kind, text in learned.items():
+                mixture = Mixture.parse(text)
+                weights = {feature: round(weight, 2) for feature, weight in mixture.weights._asdict().items()}
+                print(f"  {kind}: gain {mixture.gain:.1f}, {weights}")
+            print(f"  {time.perf_counter() - started:.0f} s")
 
 
 def main() -> None:

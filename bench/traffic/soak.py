@@ -11,11 +11,9 @@ import subprocess
 import sys
 import time
 
-from bench.harness import AS_SHIPPED, running_suite
-from bench.memory import resident_mb
-from bench.traffic.floods import fill
-from bench.traffic.knee import USERS
-from tests.live.suite import SERVICES, Suite
+from bench.harness import AS_SHIPPED, resident_mb, running_suite
+from bench.traffic.knee import new_tenants
+from tests.live.suite import SERVICES
 
 
 def main() -> None:
@@ -24,22 +22,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=100.0, help="calls a second")
     options = parser.parse_args()
     with running_suite(AS_SHIPPED) as suite:
-        keys = [suite.new_key(f"tenant{number}", rate=100_000, burst=100_000) for number in range(4)]
-        for key in keys:
-            fill(suite.url, key, *(f"u{user}" for user in range(USERS)))
+        keys = new_tenants(suite)
         end, samples = time.monotonic() + 60 * options.minutes, list[dict[str, float]]()
         while time.monotonic() < end:
             offer = [sys.executable, "-m", "bench.traffic.knee", suite.url, str(options.rate), *keys]
             subprocess.run(["nice", "-n", "5", *offer], check=True, stdout=subprocess.DEVNULL)
-            samples.append(memory(suite))
+            samples.append({name: resident_mb(suite.processes[name].pid) for name in SERVICES})
             print(", ".join(f"{name} {mb:.1f} MB" for name, mb in samples[-1].items()), flush=True)
     warm = samples[len(samples) // 10]
     for name, mb in samples[-1].items():
         print(f"{name}: {100 * (mb / warm[name] - 1):+.2f} % since {warm[name]:.1f} MB")
-
-
-def memory(suite: Suite) -> dict[str, float]:
-    return {name: resident_mb(suite.processes[name].pid) for name in SERVICES}
 
 
 if __name__ == "__main__":

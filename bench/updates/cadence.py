@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.resources import files
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -25,6 +23,7 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
 from alignx.schemas.summaries import SummaryVersion
 from alignx.schemas.tenants import TenantSettings
+from bench.harness import running_redis
 from bench.page import Row
 from services.engine.choice.fusion import Weights, fuse
 from services.preference.ingest import Ingest
@@ -39,8 +38,6 @@ from services.storage.connection import Script, open_redis
 from services.storage.tenant_settings import TenantSettingsStore
 from services.storage.timed_cache import TimedCache
 from services.storage.users import Store
-from tests.conftest import free_port
-from tests.unit.services.preference.rig import start_redis, stop_redis
 from training.corpus.lexicon import Pen
 from training.corpus.personas import persona
 from training.corpus.simulate_events import any_event, choice
@@ -161,13 +158,8 @@ async def simulate(url: str, events: list[Arrival], cadence: TenantSettings) -> 
 
 def measure() -> list[Row]:
     events = arrivals(ONE_IN)
-    with TemporaryDirectory() as folder:
-        process = start_redis(Path(folder), port := free_port())
-        try:
-            url = f"redis://127.0.0.1:{port}/0"
-            old, new = (asyncio.run(simulate(url, events, cadence)) for cadence in (EVERY_EVENT, TenantSettings()))
-        finally:
-            stop_redis(process)
+    with running_redis() as url:
+        old, new = (asyncio.run(simulate(url, events, cadence)) for cadence in (EVERY_EVENT, TenantSettings()))
     lost = [100 * (before - after) for before, after in zip(old.hits, new.hits, strict=True)]
     return [
         Row("events of the second day", new.events, "events"),

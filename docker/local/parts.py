@@ -33,10 +33,6 @@ class Part:
     process: "subprocess.Popen[bytes]"
     started: float
 
-    @property
-    def log(self) -> Path:
-        return log_of(self.name)
-
     def seconds(self) -> int:
         return round(time.monotonic() - self.started)
 
@@ -68,7 +64,8 @@ def start(name: str) -> Part:
 
 def finish(part: Part) -> bool:
     """Reports a target that has ended; whether it passed."""
-    text = part.log.read_text(errors="replace")
+    log = log_of(part.name)
+    text = log.read_text(errors="replace")
     if part.process.returncode == 0:
         for omission in OMISSION.findall(text):
             say(omission)
@@ -79,7 +76,7 @@ def finish(part: Part) -> bool:
         return True
     say("\n".join(text.splitlines()[-SHOWN_LINES:]))
     failures = "".join(f"\n{failure}" for failure in dict.fromkeys(FAILURE.findall(text)))
-    say(f"== {part.name} failed after {part.seconds()} s; its whole log is {part.log}{failures}")
+    say(f"== {part.name} failed after {part.seconds()} s; its whole log is {log}{failures}")
     return False
 
 

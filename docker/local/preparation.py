@@ -20,7 +20,9 @@ def prepare_engine(console: Console, home: Path, port: int, model: str) -> None:
     """Installs, makes and starts what is not there yet. Raises RefusedError."""
     if _make("--question").returncode:  # not there, or of an older lock
         with _step(console, "Installing vLLM, about 1 GB to download", "Installed vLLM"):
-            _install()
+            done = _make()
+            if done.returncode:
+                raise RefusedError(f"vLLM was not installed:\n{done.stdout.strip()[-2000:]}")
     if is_adapter(model) and _merge(console, model, home):
         control(home, "stop", "engine")  # it serves the one before
     if " RUNNING " not in control(home, "status", "engine"):
@@ -35,12 +37,6 @@ def _step(console: Console, doing: str, done: str) -> Iterator[None]:
     with console.status(f"{doing} …"):
         yield
     console.print(f"{done}: {time.monotonic() - started:.0f} s")
-
-
-def _install() -> None:
-    done = _make()
-    if done.returncode:
-        raise RefusedError(f"vLLM was not installed:\n{done.stdout.strip()[-2000:]}")
 
 
 def _make(*options: str) -> "subprocess.CompletedProcess[str]":

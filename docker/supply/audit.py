@@ -68,15 +68,10 @@ def run_audit(lock: Path, audit: Audit) -> None:
         audit.not_audited.add(f"{lock.name}: {last[0][:300]}")
 
 
-def audit_locks(root: Path = ROOT) -> Audit:
+def main() -> None:
     audit = Audit()
     for lock in (*LOCKS, TORCH):
-        run_audit(root / lock, audit)
-    return audit
-
-
-def main() -> None:
-    audit = audit_locks()
+        run_audit(ROOT / lock, audit)
     print("\n".join(audit.lines()))
     if audit.status() == NOT_AUDITED and "--if-online" in sys.argv[1:]:
         return

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from docker.supply.locks import ROOT
 
-FILES = ("docker/*.Dockerfile", "docker-compose.yml", "docker/kubernetes/overlays/*/kustomization.yaml")
+FILES = ("docker/*.Dockerfile", "docker-compose.yml", "docker/kubernetes/components/images/kustomization.yaml")
 _REFERENCE = r"(?P<name>[a-z0-9][a-z0-9./-]*):(?P<tag>[\w.-]+)(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 _IN_ARGUMENT = re.compile(rf"(?m)(?P<before>^ARG [A-Z]+_IMAGE=){_REFERENCE}(?P<after>$)")
 _IN_VARIABLE = re.compile(rf"(?P<before>\$\{{[A-Z]+_IMAGE:-){_REFERENCE}(?P<after>\}})")
-_IN_OVERLAY = re.compile(
+_IN_COMPONENT = re.compile(
     r"(?m)(?P<before>^  - name: )(?P<name>(?!alignx/)\S+)\n    newTag: (?P<tag>\S+)\n"
     r"(?:    digest: (?P<digest>sha256:[0-9a-f]{64})\n)?(?P<after>)"
 )
@@ -51,7 +51,7 @@ def list_images(root: Path = ROOT) -> list[Image]:
     return [
         Image(path.relative_to(root).as_posix(), found["name"], found["tag"], found["digest"])
         for path in _files(root)
-        for pattern in (_IN_ARGUMENT, _IN_VARIABLE, _IN_OVERLAY)
+        for pattern in (_IN_ARGUMENT, _IN_VARIABLE, _IN_COMPONENT)
         for found in pattern.finditer(path.read_text(encoding="utf-8"))
     ]
 
@@ -72,7 +72,7 @@ def pin_images(root: Path, ask_digest: AskDigest) -> None:
         text = path.read_text(encoding="utf-8")
         text = _IN_ARGUMENT.sub(write_reference, text)
         text = _IN_VARIABLE.sub(write_reference, text)
-        path.write_text(_IN_OVERLAY.sub(write_entry, text), encoding="utf-8")
+        path.write_text(_IN_COMPONENT.sub(write_entry, text), encoding="utf-8")
 
 
 def ask_registry(reference: str) -> str:

@@ -120,10 +120,6 @@ def make_target(query: str, chosen: Item, rejected: Item, tally: Tally) -> Targe
     return Target(query=query, chosen=chosen, rejected=rejected)
 
 
-def indices_of(counts: Sequence[int], value: int) -> list[int]:
-    return [index for index, count in enumerate(counts) if count == value]
-
-
 def draw_rejected(query: str, chosen: str, wrong: Sequence[str], rng: random.Random) -> dict[str, Any]:
     """Target and others of a question with several wrong options, one of which is drawn as the rejected."""
     rejected = rng.randrange(len(wrong))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 from pydantic import Field
@@ -87,18 +87,8 @@ class Question(User):
     def of(cls, row: BenchmarkRow) -> "Question":
         assert row.question
         assert row.reference
-        content = row.model_dump(mode="json", include={"history", "question", "reference"}, exclude_none=True)
-        return cls(
-            digest=_digest(content),
-            history=row.history,
-            kind=row.kind or None,
-            benchmark=row.benchmark,
-            userid=row.userid,
-            cluster=row.cluster,
-            half=_half_of(row),
-            question=row.question,
-            reference=row.reference,
-        )
+        common = _user_fields(row, "question", "reference")
+        return cls(**common, question=row.question, reference=row.reference)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,23 +121,25 @@ class Case(User):
 
     @classmethod
     def of_benchmark(cls, row: BenchmarkRow, target: Target) -> "Case":
-        content = row.model_dump(mode="json", include={"history", "target", "others"}, exclude_none=True)
         return cls(
-            digest=_digest(content),
-            history=row.history,
+            **_user_fields(row, "target", "others"),
             target=Pair(target.query, target.chosen, target.rejected),
-            kind=row.kind or None,
-            benchmark=row.benchmark,
-            userid=row.userid,
-            cluster=row.cluster,
-            half=_half_of(row),
             others=row.others,
             popularity=row.popularity,
         )
 
 
-def _half_of(row: BenchmarkRow) -> Half:
-    return assign_half(row.benchmark, row.topic or row.cluster or row.userid)
+def _user_fields(row: BenchmarkRow, *task: str) -> dict[str, Any]:
+    """Those of User; the digest is of the history and the fields of its task."""
+    return {
+        "digest": _digest(row.model_dump(mode="json", include={"history", *task}, exclude_none=True)),
+        "history": row.history,
+        "kind": row.kind or None,
+        "benchmark": row.benchmark,
+        "userid": row.userid,
+        "cluster": row.cluster,
+        "half": assign_half(row.benchmark, row.topic or row.cluster or row.userid),
+    }
 
 
 def _digest(content: object) -> str:

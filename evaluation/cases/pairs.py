@@ -1,6 +1,5 @@
 """Preference pairs for alignment accuracy: pairs of messages, or AlignX rows with the prompts of training.dpo."""
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -16,13 +15,10 @@ HISTORY_TOKENS = 6_144
 def read_pairs(path: Path, mode: Mode | None, limit: int | None) -> list[PairRow]:
     """The first `limit` pairs. With a mode the rows are AlignX rows; those that show nothing of their user in that
     mode are left out. Raises DatasetError."""
-    return list(islice(read(path, PairRow) if mode is None else _make_pairs(path, mode), limit))
-
-
-def _make_pairs(path: Path, mode: Mode) -> Iterator[PairRow]:
-    for row in read(path, AlignXRow):
-        if pair := make_pair(row, mode):
-            yield pair
+    if mode is None:
+        return list(islice(read(path, PairRow), limit))
+    made = (make_pair(row, mode) for row in read(path, AlignXRow))
+    return list(islice((pair for pair in made if pair), limit))
 
 
 def make_prompt(row: AlignXRow, mode: Mode) -> list[ChatMessage] | None:

@@ -18,6 +18,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item
 from evaluation.cases.cases import User
+from training.exceptions import ConfigError
 
 Drift = Literal["reversed", "other"]
 """What replaces the older half of a history: its reversed events, or the older half of another user's."""
@@ -80,10 +81,14 @@ def split_history(user: User, count: int) -> list[tuple[Interaction, ...]]:
     return [history[start:end] for start, end in pairwise(cuts) if start < end]
 
 
-def pick_other_users(users: Sequence[User]) -> list[int] | None:
-    """For each user the index of the next one with another history; None where all have the same."""
-    if len({user.history_digest for user in users}) < 2:
-        return None
+def have_different_histories(users: Sequence[User]) -> bool:
+    return len({user.history_digest for user in users}) > 1
+
+
+def pick_other_users(users: Sequence[User]) -> list[int]:
+    """For each user the index of the next one with another history. Raises ConfigError where all have the same."""
+    if not have_different_histories(users):
+        raise ConfigError("another user's history or summary needs users with different histories")
     count = len(users)
 
     def next_other(index: int) -> int:
@@ -96,11 +101,9 @@ def pick_other_users(users: Sequence[User]) -> list[int] | None:
 def replace_past(users: Sequence[UserType], drift: Drift, *, seed: int) -> list[UserType]:
     """The users with the older half of each history reversed, or replaced by that of another user.
 
-    Raises ValueError where another user's past is needed and all users have the same history.
+    Raises ConfigError where another user's past is needed and all users have the same history.
     """
     rng, others = random.Random(seed), pick_other_users(users) if drift == "other" else None
-    if drift == "other" and others is None:
-        raise ValueError("the past of another user needs users with different histories")
     perturbed = []
     for index, user in enumerate(users):
         middle = len(user.history) // 2
@@ -117,13 +120,10 @@ def replace_past(users: Sequence[UserType], drift: Drift, *, seed: int) -> list[
 def mix_histories(users: Sequence[UserType], share: float, *, seed: int) -> list[UserType]:
     """The users with the latest events of another user inserted at random positions, `share` of their own number.
 
-    The order of each user's events stays. Raises ValueError where all users have the same history.
+    The order of each user's events stays. Raises ConfigError where all users have the same history.
     """
-    others = pick_other_users(users)
-    if others is None:
-        raise ValueError("events of another user need users with different histories")
     rng, perturbed = random.Random(seed), []
-    for user, index in zip(users, others, strict=True):
+    for user, index in zip(users, pick_other_users(users), strict=True):
         other = users[index].history
         count = min(round(share * len(user.history)), len(other))
         perturbed.append(replace(user, history=_interleave(user.history, other[len(other) - count :], rng)))

@@ -59,14 +59,9 @@ class Timeline:
     def names(self) -> list[str]:
         return list(self.items)
 
-    def item_of(self, event: int) -> int:
-        return self._item[event]
-
-    def value_of(self, event: int) -> float:
-        return self._value[event]
-
-    def time_of(self, event: int) -> float:
-        return self._time[event]
+    def event(self, number: int) -> tuple[int, float, float]:
+        """Item, time and value."""
+        return self._item[number], self._time[number], self._value[number]
 
     def moments(self, plan: Plan, tally: Tally) -> Iterator[Moment]:
         """User by user in the order of their first events; each user's moments in the order of time."""

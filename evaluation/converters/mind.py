@@ -18,7 +18,7 @@ from pathlib import Path
 
 from alignx.schemas.interactions import ClickInteraction
 from alignx.schemas.items import ItemFields
-from evaluation.cases.benchmark import UNMATCHED, Benchmark, Plan, Tally, find_file, indices_of, make_target
+from evaluation.cases.benchmark import UNMATCHED, Benchmark, Plan, Tally, find_file, make_target
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_fields
 
@@ -44,7 +44,8 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         clicked = [name for name, mark in new if mark == "1"]
         skipped = [name for name, mark in new if mark == "0" and name not in clicked]
         if not (before and clicked and skipped):
-            tally.left_out[_missing(before, clicked)] += 1
+            lacking = f"impressions without a new article that was {'not ' if clicked else ''}clicked"
+            tally.left_out[lacking if before else "impressions of users without a history"] += 1
             continue
 
         def popularity(name: str, now: float = time) -> int:
@@ -54,7 +55,7 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
         chosen = rng.choice(clicked)
         counts = [popularity(name) for name in skipped]
         if plan.negatives == "matched":
-            skipped = [skipped[index] for index in indices_of(counts, popularity(chosen))]
+            skipped = [name for name, count in zip(skipped, counts, strict=True) if count == popularity(chosen)]
             if not skipped:
                 tally.left_out[UNMATCHED] += 1
                 continue
@@ -70,12 +71,6 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
             target=target,
             popularity=(popularity(chosen), popularity(rejected)),
         )
-
-
-def _missing(before: list[str], clicked: list[str]) -> str:
-    if not before:
-        return "impressions of users without a history"
-    return f"impressions without a new article that was {'not ' if clicked else ''}clicked"
 
 
 def _articles(file: Path, tally: Tally) -> dict[str, ItemFields]:

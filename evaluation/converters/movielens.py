@@ -45,12 +45,9 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     films = [items[name] for name in timeline.names]
 
     def event(number: int) -> RatingInteraction:
-        return RatingInteraction(
-            item=films[timeline.item_of(number)],
-            value=timeline.value_of(number),
-            scale=scale,
-            occurred_at=datetime.fromtimestamp(timeline.time_of(number), UTC),
-        )
+        film, time, stars = timeline.event(number)
+        moment = datetime.fromtimestamp(time, UTC)
+        return RatingInteraction(item=films[film], value=stars, scale=scale, occurred_at=moment)
 
     yield from make_rows(timeline.moments(plan, tally), "movielens", QUERY, films, event, tally)
 

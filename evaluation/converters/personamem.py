@@ -13,8 +13,9 @@ import ast
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -50,11 +51,8 @@ def _rows(questions: Path, contexts: Path, plan: Plan, tally: Tally) -> Iterator
     contexts_by_id = _contexts(contexts, tally)
     for location, row in read_csv(questions, tally, "questions", COLUMNS):
         context = contexts_by_id.get(row["shared_context_id"])
-        options, correct, end = (
-            _list(row["all_options"]),
-            row["correct_answer"].strip(),
-            row["end_index_in_shared_context"],
-        )
+        options, correct = _list(row["all_options"]), row["correct_answer"].strip()
+        end = row["end_index_in_shared_context"]
         by_letter = {match[1]: LETTER.sub("", text) for text in options if (match := LETTER.match(text))}
         right = by_letter.pop(correct.strip("()"), None)
         if right is None or not by_letter or len(by_letter) + 1 < len(options) or not end.strip().isdigit():
@@ -110,19 +108,14 @@ def split_dialogues(turns: Sequence[object]) -> Iterator[DialogueInteraction]:
 
 
 def _list(cell: str) -> list[str]:
-    value = _literal(cell)
-    return [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
-
-
-def _literal(cell: str) -> Any:
-    """The value of JSON or of a Python literal; None for other text."""
-    try:
-        return json.loads(cell)
-    except ValueError:
+    """The texts in a list of JSON or of Python's literals; none of another cell."""
+    value: object = None
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
         try:
-            return ast.literal_eval(cell.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
+            value = json.loads(cell)
+        except ValueError:
+            value = ast.literal_eval(cell.strip())
+    return [part for part in value if isinstance(part, str)] if isinstance(value, list) else []
 
 
 # --- the form of agent-memory-benchmark ----------------------------------------------------------
@@ -188,9 +181,5 @@ def _until(question: str, dialogues: Sequence[Sequence[Mapping[str, str]]]) -> I
             return
 
 
-PERSONAMEM = Benchmark(
-    "personamem",
-    "questions_<size>.csv and shared_contexts_<size>.jsonl",
-    convert,
-)
+PERSONAMEM = Benchmark("personamem", "questions_<size>.csv and shared_contexts_<size>.jsonl", convert)
 PERSONAMEM_32K = Benchmark("personamem-32k", "documents.jsonl.gz and queries.jsonl.gz", convert_32k)

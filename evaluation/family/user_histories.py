@@ -13,11 +13,12 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
+from pydantic import BeforeValidator
 
-from evaluation.cases.benchmark import Tally, find_file, find_files, find_single_file
+from evaluation.cases.benchmark import Plan, Tally, find_file, find_files, find_single_file
 from evaluation.cases.table_files import read_csv, read_fields, read_json
 from training.data.formats import MaybeText, Record
 from training.exceptions import DatasetError
@@ -53,14 +54,6 @@ def split_users(users: Sequence[str]) -> tuple[list[str], list[str]]:
     return [users[index] for index in order[size:]], [users[index] for index in order[:size]]
 
 
-def _rng(seed: int, *keys: object) -> random.Random:
-    return random.Random(":".join(map(str, (seed, *keys))))
-
-
-def _as_text(value: object) -> str:
-    return "" if value is None else str(value)
-
-
 # --- MIND --------------------------------------------------------------------------------------
 
 
@@ -78,7 +71,7 @@ def read_mind(folder: Path, tally: Tally, seed: int = SEED) -> Users:
     users = {user: _mind_history(user, shown[user], texts, seed) for user in sorted(shown)}
     kept = [user for user, history in users.items() if len(history.pairs) >= MIND_LEAST]
     tally.left_out[f"users of fewer than {MIND_LEAST} pairs"] += len(users) - len(kept)
-    _rng(seed, "split").shuffle(kept)
+    Plan(seed).rng("split").shuffle(kept)
     train, test = kept[: int(len(kept) * (1 - TEST_SHARE))], kept[int(len(kept) * (1 - TEST_SHARE)) :]
     test = random.Random(SEED).sample(test, min(MIND_TEST, len(test)))
     return Users("news", tuple(map(users.__getitem__, train)), tuple(map(users.__getitem__, test)), texts)
@@ -89,7 +82,7 @@ def _lines(file: Path, tally: Tally, what: str, fields: int) -> Iterator[list[st
 
 
 def _mind_history(user: str, shown: Sequence[tuple[str, str]], texts: Mapping[str, str], seed: int) -> History:
-    rng = _rng(seed, "mind", user)
+    rng = Plan(seed).rng("mind", user)
     longest = max((history for history, _ in shown), key=len).split()
     unread, outside = set(longest), sorted(texts)
     pairs = [(name, other) for name in longest if (other := _draw(rng, outside, unread))]
@@ -121,7 +114,7 @@ class _Review(Record):
 class _Product(Record):
     asin: str
     title: MaybeText = ""
-    description: Any = None
+    description: Annotated[Any, BeforeValidator(lambda value: "" if value is None else value)] = ""
 
 
 def read_amazon(folder: Path, tally: Tally, seed: int = SEED) -> Users:
@@ -129,7 +122,7 @@ def read_amazon(folder: Path, tally: Tally, seed: int = SEED) -> Users:
     those are fewer, the later choices are left out. Ids are the places of the users, those for training first."""
     products = read_json(find_single_file(folder, "meta_*.json", "meta_*.json.gz"), tally, "products", _Product)
     texts = {
-        product.asin: f"Title: {product.title}\nDescription: {_as_text(product.description)}"
+        product.asin: f"Title: {product.title}\nDescription: {product.description}"
         for _, product in products
         if product.title.strip()
     }
@@ -144,7 +137,8 @@ def read_amazon(folder: Path, tally: Tally, seed: int = SEED) -> Users:
             tally.left_out[f"users of fewer than {LEAST} reviews"] += 1
         elif others := sorted(texts.keys() - set(order)):
             chosen = order[: len(others)]
-            histories[user] = tuple(zip(chosen, _rng(seed, "amazon", user).sample(others, len(chosen)), strict=True))
+            rejected = Plan(seed).rng("amazon", user).sample(others, len(chosen))
+            histories[user] = tuple(zip(chosen, rejected, strict=True))
     train, test = split_users(list(histories))
     numbered = [History(str(number), histories[user]) for number, user in enumerate([*train, *test])]
     return Users("book", tuple(numbered[: len(train)]), tuple(numbered[len(train) :]), texts)
@@ -174,7 +168,7 @@ def read_movielens(folder: Path, tally: Tally, seed: int = SEED) -> Users:
         if len(order) < LEAST:
             tally.left_out[f"users of fewer than {LEAST} ratings"] += 1
             continue
-        rng, seen = _rng(seed, "movielens", user), set(order)
+        rng, seen = Plan(seed).rng("movielens", user), set(order)
         others = [film for film in everything if film not in seen]
         sample = rng.sample(others, min(len(order), len(others)))
         pairs = [(film, rng.choice(sample)) for film in order if film in texts and sample]

@@ -20,17 +20,15 @@ from typer import Option
 
 from evaluation.cases.pairs import make_prompt
 from evaluation.model_sources import file_source
-from evaluation.models import Messages, Model, Placement, Sampling, open_model
+from evaluation.models import Messages, Model, Placement, Sampling, in_batches, open_model
 from evaluation.results import Estimate, JsonFile, Source
-from evaluation.scoring.answers import LOSS, TIE, WIN, score_judgement
+from evaluation.scoring.answers import LOSS, TIE, WIN, Comparison, compare_replies
 from evaluation.scoring.intervals import estimate
-from services.engine.judge import judge
 from services.errors import AlignXError
 from training.data.formats import AlignXRow
 from training.data.preference_pairs import Mode
 from training.data.reading import read
 from training.exceptions import DatasetError, TrainingError
-from training.rl.rewards import TENANT
 from training.synthesis.answer_store import AnswerStore
 
 ANSWER = Sampling(max_tokens=512, thinking=False)
@@ -53,24 +51,14 @@ class WinRate(JsonFile):
     position_bias: float
 
 
-async def compare(
-    rows: Sequence[AlignXRow], answers: Sequence[Sequence[str]], judging: Model
-) -> list[tuple[float, float]]:
-    """For each row the score of the first answer and the judge's position bias. Equal answers tie, empty ones lose."""
+async def compare(rows: Sequence[AlignXRow], answers: Sequence[Sequence[str]], judging: Model) -> list[Comparison]:
+    """Of each row the first answer with the second."""
 
-    async def one(row: AlignXRow, first: str, second: str) -> tuple[float, float]:
-        if first == second:
-            return TIE, 0.0
-        if not (first and second):
-            return (WIN if first else LOSS), 0.0
-        judgement = await judge(judging, row.prompt, (first, second), None, tenant=TENANT, history=row.comparisons())
-        return score_judgement(judgement), judgement.position_bias
+    async def compare_pair(pair: tuple[AlignXRow, str, str]) -> Comparison:
+        row, first, second = pair
+        return await compare_replies(judging, row.prompt, first, second, list(row.comparisons()))
 
-    jobs = list(zip(rows, *answers, strict=True))
-    scores: list[tuple[float, float]] = []
-    for start in range(0, len(jobs), BATCH):
-        scores += await asyncio.gather(*(one(*job) for job in jobs[start : start + BATCH]))
-    return scores
+    return await in_batches(compare_pair, list(zip(rows, *answers, strict=True)), BATCH)
 
 
 async def measure(
@@ -92,7 +80,7 @@ async def measure(
         async with open_model(judge_at, store, placement) as judging:
             scores = await compare([row for row, _ in prompts], answers, judging)
             source = judging.source
-    values = [value for value, _ in scores]
+    values = [score.value for score in scores]
     result = WinRate(
         models=(sources[0], sources[1]),
         judge=source,
@@ -102,7 +90,7 @@ async def measure(
         wins=values.count(WIN),
         ties=values.count(TIE),
         losses=values.count(LOSS),
-        position_bias=fmean(bias for _, bias in scores),
+        position_bias=fmean(score.position_bias or 0.0 for score in scores),
     )
     result.save(out)
     return result

@@ -1,6 +1,5 @@
 """Figures and tables as text: Markdown for reports, aligned columns for a terminal."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from evaluation.cases.halves import HALVES
@@ -36,12 +35,11 @@ class Table:
 
     def plain(self) -> str:
         lines = (self.head, *self.rows)
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        return "\n".join("  ".join(self._align(line, widths)).rstrip() for line in lines)
-
-    def _align(self, line: Iterable[str], widths: Iterable[int]) -> Iterable[str]:
-        for column, (text, width) in enumerate(zip(line, widths, strict=True)):
-            yield text.ljust(width) if column < self.names else text.rjust(width)
+        columns = []
+        for number, column in enumerate(zip(*lines, strict=True)):
+            width = max(map(len, column))
+            columns.append([text.ljust(width) if number < self.names else text.rjust(width) for text in column])
+        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
 
 def _cell(text: str) -> str:

@@ -5,24 +5,24 @@ probabilities in both orders say which answer the user would choose. A judge tha
 makes a tie. No persona and no profile of a benchmark is read.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Final, NamedTuple
 
+from alignx.schemas.interactions import Interaction
 from alignx.schemas.requests import ChatMode
 from evaluation.cases.cases import Question
 from evaluation.cases.selections import drop_thinking
 from evaluation.conditions import Inference, count_answers
-from evaluation.models import Messages, Model
+from evaluation.models import Model, in_batches
 from evaluation.results import AnswerScores
 from evaluation.scoring.choice_scores import Context
 from evaluation.scoring.intervals import estimate_over
 from evaluation.scoring.measure import Judging, estimate_by_kind, prepare_contexts, writing_stats
 from services.engine.judge import Judgement, judge
 from services.prompts.build import ChatMessage, chat_prompt
-from services.prompts.profiles import load_profile
+from services.prompts.profiles import OWN, PromptProfile, load_profile
 from training.rl.rewards import TENANT
 
 WIN: Final = 1.0
@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
     value: float
     """`WIN`, `TIE` or `LOSS`."""
     position_bias: float | None
-    """None where nothing was compared: an empty answer is a loss."""
+    """None where the judge was not asked."""
 
 
 def score_judgement(judgement: Judgement) -> float:
@@ -49,10 +49,28 @@ def score_judgement(judgement: Judgement) -> float:
     included, or where the two orders disagree about which is likelier. With p the mean and b the
     position bias, the orders gave p - b and p + b: they disagree where |p - .5| < b.
     """
-    lead = judgement.probabilities[0] - 0.5
+    first, second = judgement.probabilities
+    lead = (first - second) / 2  # exactly turned round where the two change places
     if abs(lead) <= TIE_MARGIN + _ROUNDING or abs(lead) < judgement.position_bias:
         return TIE
     return WIN if lead > 0 else LOSS
+
+
+async def compare_replies(
+    model: Model,
+    question: str,
+    first: str,
+    second: str,
+    history: Sequence[Interaction] = (),
+    prompts: PromptProfile = OWN,
+) -> Comparison:
+    """The first reply against the second; equal ones tie and an empty one loses without a judge."""
+    if first.strip() == second.strip():
+        return Comparison(TIE, None)
+    if not (first.strip() and second.strip()):
+        return Comparison(WIN if first.strip() else LOSS, None)
+    judgement = await judge(model, question, (first, second), None, tenant=TENANT, history=history, prompts=prompts)
+    return Comparison(score_judgement(judgement), judgement.position_bias)
 
 
 def answer_messages(question: str, context: Context) -> list[ChatMessage]:
@@ -73,7 +91,8 @@ async def measure_answers(
     inference = Inference(judging.model, protocol, tick)
     contexts = await prepare_contexts(setting, questions, inference, judging.saved)
     prompts = [answer_messages(row.question, context) for row, context in zip(questions, contexts, strict=True)]
-    answers = await write_answers(prompts, inference)
+    replies = await judging.model.write(prompts, protocol.answering, seed=protocol.seed, tick=tick)
+    answers = [drop_thinking(reply) or "" for reply in replies]
     comparisons = await compare_with_references(judging.judge, questions, answers, inference)
     values = [comparison.value for comparison in comparisons]
     biases = [comparison.position_bias for comparison in comparisons if comparison.position_bias is not None]
@@ -95,34 +114,15 @@ async def measure_answers(
     return scores, inference
 
 
-async def write_answers(prompts: Sequence[Messages], inference: Inference) -> list[str]:
-    """Answers without thinking, which the chat template is asked to leave out."""
-    protocol = inference.protocol
-    replies = await inference.model.write(prompts, protocol.answering, seed=protocol.seed, tick=inference.tick)
-    return [drop_thinking(reply) or "" for reply in replies]
-
-
 async def compare_with_references(
     model: Model, questions: Sequence[Question], answers: Sequence[str], inference: Inference
 ) -> list[Comparison]:
     """`model` judges; `inference` fits the histories."""
 
     async def compare(index: int) -> Comparison:
-        row, answer = questions[index], answers[index]
-        if not answer:
-            return Comparison(LOSS, None)
-        if answer == row.reference.strip():
-            return Comparison(TIE, None)
+        row = questions[index]
         history = inference.fit_history(index, row.history)
-        items = (answer, row.reference)
-        prompts = load_profile(inference.protocol.selection_prompts)
-        judgement = await judge(model, row.question, items, None, tenant=TENANT, history=history, prompts=prompts)
-        return Comparison(score_judgement(judgement), judgement.position_bias)
+        return await compare_replies(model, row.question, answers[index], row.reference, history, prompts)
 
-    comparisons: list[Comparison] = []
-    batch = inference.protocol.batch
-    for start in range(0, len(questions), batch):
-        indices = range(start, min(start + batch, len(questions)))
-        comparisons += await asyncio.gather(*map(compare, indices))
-        inference.tick(len(indices))
-    return comparisons
+    prompts = load_profile(inference.protocol.selection_prompts)
+    return await in_batches(compare, range(len(questions)), inference.protocol.batch, inference.tick)

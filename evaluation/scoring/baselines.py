@@ -14,18 +14,14 @@ RowScores = Mapping[str, Sequence[float | None]]
 
 
 def score_baselines(cases: Sequence[Case]) -> RowScores:
-    """Chance, length, popularity where the rows have it, the fast profile."""
+    """Chance, the longest text (for a judge that prefers length), popularity where the rows have it, the fast
+    profile."""
     return {
         "random": [1 / len(case.options) for case in cases],
-        "longer wins": score_longest(cases),
+        "longer wins": [hit([len(item_text(option)) for option in case.options]) for case in cases],
         "popularity": [hit(case.popularity) if case.popularity else None for case in cases],
         "profile": [hit(choose_by_profile(case).probabilities) for case in cases],
     }
-
-
-def score_longest(cases: Sequence[Case]) -> list[float]:
-    """The accuracy of choosing the longest text: the baseline for a judge that prefers length."""
-    return [hit([len(item_text(option)) for option in case.options]) for case in cases]
 
 
 def estimate_baselines(baselines: RowScores, cases: Sequence[Case], seed: int) -> dict[str, Estimate]:

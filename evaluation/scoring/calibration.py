@@ -27,18 +27,14 @@ def hit(scores: Sequence[float]) -> float:
     return 1 / sum(best - score < 2 * TIE for score in scores)
 
 
-def auc(rows: Rows) -> float:
-    """Area under the ROC curve, pooled over rows: how often the chosen option of one user scores higher
-    than an option left by the same or another user, a tie counting half.
-
-    Within each row alone that would be pairwise accuracy; pooled it also asks that the scores of
-    different users can be compared. Raises ValueError without rows.
-    """
-    return _Pool(rows).auc(np.ones(len(rows)))
-
-
 def auc_estimate(rows: Rows, *, seed: int = 0, resamples: int = AUC_RESAMPLES, clusters: Clusters = None) -> Estimate:
-    """`auc` with its 95 % percentile bootstrap interval: clusters are drawn, rows with all their options."""
+    """Area under the ROC curve, pooled over rows: how often the chosen option of one user scores higher
+    than an option left by the same or another user, a tie counting half. Within each row alone that would be pairwise
+    accuracy; pooled it also asks that the scores of different users can be compared.
+
+    With its 95 % percentile bootstrap interval: clusters are drawn, rows with all their options. Raises ValueError
+    without rows.
+    """
     pool, rng, count = _Pool(rows), np.random.default_rng(seed), len(rows)
     owners = number_clusters(clusters if clusters is not None else range(count))
     clusters_count = int(owners.max()) + 1

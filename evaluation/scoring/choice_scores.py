@@ -5,7 +5,6 @@ in which the options are shown, or likelihoods. `choose_by_sampling` is the prot
 drawn with seed 42 (for two items a coin), 16 tokens at temperature .6, parsed by evaluation/cases/selections.py.
 """
 
-import asyncio
 import random
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -13,7 +12,7 @@ from typing import Final, NamedTuple
 from alignx.schemas.interactions import Interaction, Pair
 from evaluation.cases.cases import Case
 from evaluation.cases.selections import parse_selection
-from evaluation.models import Model, Sampling, Tick
+from evaluation.models import Model, Sampling, Tick, in_batches
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, kind_of, learned_weights
 from services.engine.judge import RecentChoices, judge
 from services.profile.scoring import probabilities, softmax
@@ -59,7 +58,8 @@ async def choose_by_judge(
 ) -> list[Choice]:
     """By letters each option stands once at each position: with two options that is both orders."""
 
-    async def choose(case: Case, context: Context) -> Choice:
+    async def choose(asked: tuple[Case, Context]) -> Choice:
+        case, context = asked
         judgement = await judge(
             model,
             case.target.query,
@@ -73,13 +73,7 @@ async def choose_by_judge(
         )
         return Choice(judgement.probabilities, judgement.position_bias, judgement.contrast)
 
-    choices: list[Choice] = []
-    pairs = list(zip(cases, contexts, strict=True))
-    for start in range(0, len(pairs), batch):
-        group = pairs[start : start + batch]
-        choices += await asyncio.gather(*(choose(case, context) for case, context in group))
-        tick(len(group))
-    return choices
+    return await in_batches(choose, list(zip(cases, contexts, strict=True)), batch, tick)
 
 
 async def choose_by_sampling(

@@ -40,53 +40,41 @@ PARTS: Final[Mapping[str, Callable[[Profile], Profile]]] = {
 """What is switched off in a profile, by name."""
 
 
-def choose_by(profile: Profile, case: Case, items: Sequence[Item] | None = None) -> Choice:
-    return Choice(tuple(probabilities(profile, case.target.query, items or case.options)))
-
-
-def choose_by_statistics(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    return list(map(choose_by_profile, cases))
-
-
-def choose_by_text(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    return [choose_by(apply_own_text(EMPTY, render(case.profile)), case) for case in cases]
+def choose_by(change: Callable[[Profile], Profile]) -> Variant:
+    """By the changed profiles."""
+    return lambda cases, _: [
+        Choice(tuple(probabilities(change(case.profile), case.target.query, case.options))) for case in cases
+    ]
 
 
 def choose_flipped(cases: Sequence[Case], protocol: Protocol) -> list[Choice]:
-    return choose_by_statistics(flip_choices(cases, protocol.flip, seed=protocol.seed), protocol)
+    return list(map(choose_by_profile, flip_choices(cases, protocol.flip, seed=protocol.seed)))
 
 
 def choose_with_popularity(cases: Sequence[Case], _: Protocol) -> list[Choice]:
-    """Rows without popularity are scored without it."""
-    return [choose_by(case.profile, case, add_popularity(case)) for case in cases]
-
-
-def choose_without(part: str) -> Variant:
-    return lambda cases, _: [choose_by(PARTS[part](case.profile), case) for case in cases]
+    return [Choice(tuple(probabilities(case.profile, case.target.query, add_popularity(case)))) for case in cases]
 
 
 VARIANTS: Final[Mapping[str, Variant]] = {
-    "profile": choose_by_statistics,
-    "profile-text": choose_by_text,
+    "profile": lambda cases, _: list(map(choose_by_profile, cases)),
+    "profile-text": choose_by(lambda profile: apply_own_text(EMPTY, render(profile))),
     "profile-flipped": choose_flipped,
     "profile-popularity": choose_with_popularity,
-    **{f"without-{part}": choose_without(part) for part in PARTS},
+    **{f"without-{part}": choose_by(empty) for part, empty in PARTS.items()},
 }
 
 
 def list_variants(cases: Sequence[Case]) -> list[str]:
     """Those of `VARIANTS` that the rows allow: some rows have no reversible choice, some no popularity, some nothing
     that a part would read."""
-    impossible = {f"without-{part}" for part, empty in PARTS.items() if not any(map(_changes(empty), cases))}
+    impossible = {
+        f"without-{part}" for part, empty in PARTS.items() if all(empty(case.profile) == case.profile for case in cases)
+    }
     if not any(case.popularity for case in cases):
         impossible.add("profile-popularity")
     if not any(is_reversible(event) for case in cases for event in case.history):
         impossible.add("profile-flipped")
     return [name for name in VARIANTS if name not in impossible]
-
-
-def _changes(empty: Callable[[Profile], Profile]) -> Callable[[Case], bool]:
-    return lambda case: empty(case.profile) != case.profile
 
 
 def add_popularity(case: Case) -> list[Item]:

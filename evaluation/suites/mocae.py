@@ -26,18 +26,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evaluation.models import Placement, open_model
 from evaluation.results import Estimate, JsonFile
-from evaluation.scoring.answers import score_judgement
+from evaluation.scoring.answers import compare_replies
 from evaluation.scoring.intervals import difference, estimate
 from evaluation.scoring.routing import Matrix, RoutingScores, nll_changes, score_routing
 from services.axes import AXES, SERVED_FILE, AxisGrid, ServedMerge
-from services.engine.judge import judge
 from services.prompts.build import ChatMessage
 from training.config import PositiveInt, run_script
 from training.data.whole_file import replace_file
 from training.mocae.axis_rows import COMPLIANCES, HELD_OUT_REFUSALS, AxisPrompt, fold_of
 from training.mocae.router import FEATURES, VARIANTS, softmax
 from training.mocae.stage import MocaeConfig
-from training.rl.rewards import TENANT
 from training.speed.local_engine import LocalEngine
 from training.synthesis.answer_store import AnswerStore
 
@@ -153,15 +151,6 @@ def routed_points(grid: AxisGrid, routers: Mapping[str, Any], prompts: Sequence[
     return taken | {"oracle routing": [corners[AXES.index(prompt.axis)] for prompt in prompts]}
 
 
-def choose_rows(names: Sequence[str], by_point: dict[str, list[float]]) -> list[float]:
-    """Of each prompt the value under the point that it takes."""
-    return [by_point[name][row] for row, name in enumerate(names)]
-
-
-def best_static(by_point: dict[str, list[float]], rows: Sequence[int]) -> str:
-    return max(by_point, key=lambda name: float(np.mean([by_point[name][row] for row in rows])))
-
-
 def describe_system(
     values: Sequence[float], refused: Sequence[float | None], prompts: Sequence[AxisPrompt]
 ) -> dict[str, Estimate]:
@@ -179,7 +168,7 @@ def compare_with_static(
     halves = [
         [row for row, prompt in enumerate(prompts) if fold_of(prompt.prompt[::-1]) % 2 == half] for half in (0, 1)
     ]
-    static = best_static(merges, halves[0])
+    static = max(merges, key=lambda name: float(np.mean([merges[name][row] for row in halves[0]])))
     gains = {
         name: difference(
             [own[f"routed by {name}"][row] for row in halves[1]], [merges[static][row] for row in halves[1]]
@@ -226,7 +215,7 @@ def mocae(config: MocaeEvaluation) -> MocaeResult:
     merges = {point.name: own[point.name] for point in grid.points}
     routers = {name: np.load(config.work / f"router-{name}.npz") for name in FEATURES}
     for name, names in routed_points(grid, routers, prompts).items():
-        own[name] = choose_rows(names, merges)
+        own[name] = [merges[point][row] for row, point in enumerate(names)]
         refused[name] = [refused[point][row] for row, point in enumerate(names)]
     systems = {name: describe_system(values, refused[name], prompts) for name, values in own.items()}
     if config.judge:
@@ -257,13 +246,10 @@ async def compare_answers(
     with AnswerStore.open(Path(config.work) / "judge.sqlite") as store:
         async with open_model(url, store, Placement()) as model:
             for name, own in answers.items():
-                wins[name] = []
-                for prompt, answer, base in zip(prompts, own, answers[BASE], strict=True):
-                    if answer == base or not answer.strip():
-                        wins[name].append(0.5 if answer == base else 0.0)
-                        continue
-                    verdict = await judge(model, prompt.prompt, (answer, base), None, tenant=TENANT)
-                    wins[name].append(score_judgement(verdict))
+                pairs = zip(prompts, own, answers[BASE], strict=True)
+                wins[name] = [
+                    (await compare_replies(model, prompt.prompt, answer, base)).value for prompt, answer, base in pairs
+                ]
     return wins
 
 

@@ -10,8 +10,8 @@ from evaluation.cases.benchmark import Plan, Tally
 from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.converters.registry import BENCHMARKS
 
-SECRET = "zebra"
-"""Stands in every field that must not enter a row."""
+SECRET = "zebra-7q"
+"""Stands in every field that must not enter a row: personas, profiles, system messages, who users are."""
 
 GENRES = ("unknown", "Action", "Comedy", "Drama")
 FILMS = {
@@ -36,7 +36,9 @@ RATINGS = [
 
 def run_converter(name: str, folder: Path, plan: Plan | None = None) -> tuple[list[BenchmarkRow], Tally]:
     tally = Tally()
-    return list(BENCHMARKS[name].convert(folder, plan or Plan(), tally)), tally
+    rows = list(BENCHMARKS[name].convert(folder, plan or Plan(), tally))
+    assert SECRET not in "".join(row.line().decode() for row in rows)
+    return rows, tally
 
 
 def lines(path: Path, rows: Iterable[object]) -> Path:

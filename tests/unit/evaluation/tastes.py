@@ -1,10 +1,10 @@
 """Users who take tea or coffee, and a model of a few rules that infers which and chooses by it."""
 
 import asyncio
-import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from evaluation.scoring.measure import Judging, measure
 from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import Likelihood
 from services.prompts.build import ChatMessage
+from tests.unit.evaluation.official import lines
 from training.synthesis.answer_store import AnswerStore
 
 DRINKS = ("tea", "coffee")
@@ -42,11 +43,8 @@ def row(user: int, size: int = 12) -> dict[str, Any]:
 
 
 def write_rows(path: Path, count: int, **changed: Any) -> Path:
-    rows = [
-        {name: value for name, value in (row(user) | changed).items() if value is not None} for user in range(count)
-    ]
-    path.write_text("".join(f"{json.dumps(each)}\n" for each in rows), encoding="utf-8")
-    return path
+    rows = (row(user) | changed for user in range(count))
+    return lines(path, [{name: value for name, value in each.items() if value is not None} for each in rows])
 
 
 def users(folder: Path, count: int) -> list[Case]:
@@ -113,9 +111,15 @@ class RuleModel:
             raise RuntimeError("killed")
 
 
+@contextmanager
+def local_model(engine: RuleModel, **options: Any) -> Iterator[LocalModel]:
+    """With a store of answers in memory."""
+    with AnswerStore.open(Path(":memory:")) as store:
+        yield LocalModel(engine, Source(name="rules"), store, **options)
+
+
 def run_setting(engine: RuleModel, cases: list[Case], setting: str, **changed: Any) -> tuple[Scores, Inference]:
     """With fields of the protocol."""
-    protocol = Protocol(batch=16, **changed)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store, tokens=len, batch=16)
-        return asyncio.run(measure(setting, cases, Judging(model, model, protocol, ProgressBar())))
+    with local_model(engine, tokens=len, batch=16) as model:
+        judging = Judging(model, model, Protocol(batch=16, **changed), ProgressBar())
+        return asyncio.run(measure(setting, cases, judging))

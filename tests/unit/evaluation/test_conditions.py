@@ -7,7 +7,6 @@ import pytest
 
 from evaluation.conditions import Protocol
 from evaluation.models import Sampling
-from evaluation.scoring.baselines import score_longest
 from evaluation.scoring.measure import measure_profile
 from services.prompts.profiles import load_profile
 from tests.unit.evaluation.tastes import RuleModel, run_setting, users
@@ -42,7 +41,6 @@ def test_full_is_one_inference_as_it_is_served(tmp_path: Path, name: str, templa
     prompts = [served.update_prompt(None, case.history, past_tokens=1_024, whole_history=True) for case in cases]
     assert engine.written == [prompt.messages[1]["content"] for prompt in prompts]
     assert inference.templates == {template}
-    assert scores.writing is not None
     assert (scores.writing.replies, scores.writing.well_formed, scores.writing.usable) == (3, 1, 1)
     assert scores.writing.summary_tokens == (2 * len("The user likes tea.") + len("The user likes coffee.")) / 3
     assert scores.calls == 3 + 6
@@ -90,7 +88,6 @@ class Mumbling(RuleModel):
 def test_a_reply_without_a_summary_leaves_the_past_one(tmp_path: Path) -> None:
     scores, _ = run_setting(Mumbling(), users(tmp_path, 10), "streaming")
     assert scores.accuracy.mean == 1
-    assert scores.writing is not None
     assert scores.writing.usable == 0.5
     assert scores.writing.well_formed == 0.5
 
@@ -103,7 +100,6 @@ class Silent(RuleModel):
 def test_without_any_summary_the_judge_is_asked_as_in_the_control(tmp_path: Path) -> None:
     scores, _ = run_setting(Silent(), users(tmp_path, 10), "full")
     assert scores.accuracy.mean == 0.5
-    assert scores.writing is not None
     assert (scores.writing.usable, scores.writing.summary_tokens) == (0, 0)
 
 
@@ -126,12 +122,7 @@ def test_the_profile_and_its_text_are_baselines(tmp_path: Path) -> None:
     scores, _ = run_setting(engine, cases, "wording")
     assert engine.written == []
     assert all("Often chooses what mentions “" in asked for asked in engine.chosen)
-    assert scores.writing is not None
     assert scores.writing.well_formed is None
-
-
-def test_longer_texts_are_a_baseline(tmp_path: Path) -> None:
-    assert score_longest(users(tmp_path, 4)) == [0, 1, 0, 1]
 
 
 def test_sampling_reaches_the_model(tmp_path: Path) -> None:

@@ -17,16 +17,14 @@ from evaluation.config import Evaluation
 from evaluation.family.__main__ import app
 from evaluation.family.selection_rows import read_selection
 from evaluation.family.user_histories import READERS, History, Users, evaluation_row, split_users, training_row
-from evaluation.models import LocalModel, Sampling
-from evaluation.results import Source
+from evaluation.models import Sampling
 from services.prompts.alignxplore_plus import read_texts
 from services.prompts.profiles import SHIPPED
 from tests.unit.evaluation.family_sources import amazon, mind, movielens
-from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.evaluation.tastes import RuleModel, local_model
 from tests.unit.training.data.published_rows import psoups
 from training.config import load
 from training.exceptions import ConfigError
-from training.synthesis.answer_store import AnswerStore
 
 FAMILY = Path(__file__).resolve().parents[4] / "shared" / "cases" / "family"
 
@@ -214,8 +212,7 @@ def written_parts(folder: Path, setting: str, count: int, **protocol: Any) -> li
     path.write_text(json.dumps(row | protocol.pop("row", {})), encoding="utf-8")
     cases, _ = read_cases(path.rename(folder / protocol.pop("file", path.name)), limit=None)
     engine = RuleModel()
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as model:
         inference = Inference(model, Protocol.model_validate({"name": "family", **protocol}), lambda _: None)
         asyncio.run(WRITERS[setting](inference, cases))
     return [[int(number) for number in re.findall(r"\bq(\d+)", prompt)] for prompt in engine.written]

@@ -1,9 +1,7 @@
 """The command, on a real random checkpoint: results, resumption, transfer, mistakes."""
 
 import json
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,13 +9,13 @@ from evaluation.__main__ import main
 from evaluation.config import Evaluation
 from evaluation.results import EvaluationResult
 from evaluation.suites.summaries import SummariesConfig
+from tests.unit.evaluation.cases.test_pairs import alignx_rows
+from tests.unit.evaluation.official import lines
 from tests.unit.evaluation.scoring.test_alignment import write_pairs
 from tests.unit.evaluation.scoring.test_answers import question_row
 from tests.unit.evaluation.tastes import row, write_rows
 from tests.unit.training.nano import write_nano
 from training.config import load
-from training.corpus import world_rows
-from training.corpus.lexicon import Pen
 from training.exceptions import ConfigError
 
 CONFIGS = Path(__file__).parents[3] / "evaluation" / "configs"
@@ -62,11 +60,8 @@ def test_a_checkpoint_from_end_to_end(
     assert found.settings["full"].writing is not None
     assert found.settings["full"].writing.well_formed == 0, "random weights"
     assert set(found.differences) >= {"full - none", "streaming - full", "flipped - full"}
-    assert found.alignment is not None
     assert found.alignment.alignment.mean == 0.5
-    assert found.model is not None
     assert found.model == found.judge == found.alignment.reference
-    assert found.data is not None
     assert found.data.name == "users.jsonl"
     assert found.config["protocol"]["sampling"]["max_tokens"] == 8
     assert found.config["protocol"]["seed"] == 3
@@ -88,7 +83,6 @@ def test_sampled_replies_of_a_checkpoint_are_counted(
     data, settings = write_rows(tmp_path / "users.jsonl", 4), '["none","direct","profile"]'
     found = evaluate(tmp_path, model=nano, data=data, settings=settings, protocol__choice="sampled")
     replies = found.settings["none"].replies
-    assert replies is not None
     assert replies.unparsed == 4, "random weights"
     assert found.settings["none"].accuracy.mean == 0
     assert found.settings["profile"].auc is not None
@@ -106,16 +100,13 @@ def test_summaries_of_one_run_are_judged_by_another(
     assert len(saved.read_text().splitlines()) == 3
     found = evaluate(tmp_path, summaries=saved, judge=other, **shared)
     assert found.model == written.model
-    assert found.judge is not None
     assert found.judge.name == "other"
-    assert found.summaries is not None
     assert found.summaries.name == "saved.jsonl"
     assert found.settings["full"].values != written.settings["full"].values
 
 
 def test_questions_are_answered_by_a_checkpoint(nano: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = tmp_path / "questions.jsonl"
-    data.write_text("".join(json.dumps(question_row(user)) + "\n" for user in range(3)))
+    data = lines(tmp_path / "questions.jsonl", map(question_row, range(3)))
     found = evaluate(
         tmp_path, model=nano, data=data, settings='["none","direct","full"]', protocol__answering__max_tokens=8
     )
@@ -212,17 +203,8 @@ def test_a_configuration_that_is_absent_is_named() -> None:
 
 
 def test_alignment_makes_pairs_of_alignx_rows(nano: Path, tmp_path: Path) -> None:
-    pens = [Pen(random.Random(seed), "heldout") for seed in range(3)]
-    rows: list[Any] = [world_rows.alignx(pen, world_rows.World(), 3) for pen in pens]
-    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    found = evaluate(
-        tmp_path,
-        model=nano,
-        alignment__data=tmp_path / "rows.jsonl",
-        alignment__reference=nano,
-        alignment__mode="ica",
-        limit=2,
-    )
-    assert found.alignment is not None
+    data = lines(tmp_path / "rows.jsonl", alignx_rows(3))
+    fields = {"alignment__data": data, "alignment__reference": nano, "alignment__mode": "ica"}
+    found = evaluate(tmp_path, model=nano, limit=2, **fields)
     assert found.alignment.alignment.rows == 2
     assert found.settings == {}

@@ -9,14 +9,13 @@ import pytest
 
 from evaluation.cases.cases import Case, read_cases
 from evaluation.conditions import Protocol
-from evaluation.models import LocalModel
 from evaluation.results import Source
 from evaluation.saved_summaries import SavedSummaries, save_summaries
 from evaluation.scoring.measure import Judging, measure
 from evaluation.scoring.progress_bar import ProgressBar
-from tests.unit.evaluation.tastes import RuleModel, row, users
+from tests.unit.evaluation.official import lines
+from tests.unit.evaluation.tastes import RuleModel, local_model, row, users
 from training.exceptions import ConfigError, DatasetError
-from training.synthesis.answer_store import AnswerStore
 
 WRITER = Source(name="writer", sha256="0" * 64)
 
@@ -35,12 +34,8 @@ def test_summaries_are_read_again_by_user(tmp_path: Path) -> None:
     assert saved.model == WRITER
     assert saved.source.sha256 is not None
     assert saved.settings == ("full", "streaming", "other", "fused")
-    assert saved.for_users("full", cases[::-1]) == [
-        None,
-        "The user likes tea.",
-        "The user likes coffee.",
-        "The user likes tea.",
-    ]
+    tea, coffee = "The user likes tea.", "The user likes coffee."
+    assert saved.for_users("full", cases[::-1]) == [None, tea, coffee, tea]
     assert saved.for_users("fused", cases) == saved.for_users("full", cases)
     assert saved.for_users("other", cases) == [*saved.for_users("full", cases)[1:], saved.for_users("full", cases)[0]]
     same = [cases[0], replace(cases[1], history=cases[0].history), *cases[2:]]
@@ -55,15 +50,13 @@ def test_another_model_chooses_by_them_and_writes_nothing(tmp_path: Path) -> Non
     cases = users(tmp_path, 4)
     saved = SavedSummaries.read(saved_file(tmp_path, cases))
     engine = RuleModel()
-    with AnswerStore.open(Path(":memory:")) as store:
-        judge = LocalModel(engine, Source(name="judge"), store)
+    with local_model(engine) as judge:
         judging = Judging(judge, judge, Protocol(), ProgressBar(), saved)
         full, inference = asyncio.run(measure("full", cases, judging))
         streaming, _ = asyncio.run(measure("streaming", cases, judging))
     assert engine.written == []
     assert full.right == (1, 1, 1, 0.5), "of the last there is no summary"
     assert streaming.right == (0, 0, 0, 0)
-    assert full.writing is not None
     assert (full.writing.replies, full.writing.usable, inference.summaries) == (0, None, [])
     assert full.writing.summary_tokens > 0
 
@@ -72,19 +65,16 @@ def test_a_summary_serves_other_tasks_on_the_same_history(tmp_path: Path) -> Non
     """Summaries of rows that select are chosen by in rows that recommend to the same users."""
     cases = users(tmp_path, 4)
     saved = SavedSummaries.read(saved_file(tmp_path, cases))
-    rows = [row(user) for user in range(4)]
     recommending = [
         {
             "userid": each["userid"],
             "benchmark": "drinks",
             "history": [{"type": "comparison", **event} for event in each["history"]],
-            "target": {"query": "", "chosen": {"title": "tea" if user % 2 == 0 else "coffee"}, "rejected": "water"},
+            "target": {"query": "", "chosen": {"title": "tea"}, "rejected": "water"},
         }
-        for user, each in enumerate(rows)
+        for each in map(row, reversed(range(4)))
     ]
-    path = tmp_path / "recommendation.jsonl"
-    path.write_text("".join(f"{json.dumps(each)}\n" for each in reversed(recommending)))
-    there, _ = read_cases(path, limit=None)
+    there, _ = read_cases(lines(tmp_path / "recommendation.jsonl", recommending), limit=None)
     assert {case.digest for case in there}.isdisjoint(case.digest for case in cases)
     assert saved.for_users("full", there) == saved.for_users("full", cases)[::-1]
     shorter = [replace(case, history=case.history[1:]) for case in there]
@@ -112,13 +102,7 @@ def test_users_without_a_summary_are_counted(tmp_path: Path) -> None:
 
 
 def line(**changed: object) -> str:
-    given = {
-        "user": "u",
-        "history": "h",
-        "setting": "full",
-        "summary": "s",
-        "model": {"name": "m", "sha256": None},
-    } | changed
+    given = {"user": "u", "history": "h", "setting": "full", "summary": "s", "model": {"name": "m"}} | changed
     return json.dumps({name: value for name, value in given.items() if value != ()}) + "\n"
 
 

@@ -8,12 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.family.win_rate import WinRate, app, compare
-from evaluation.models import LocalModel
-from evaluation.results import Source
-from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.evaluation.tastes import RuleModel, local_model
 from tests.unit.training.nano import write_nano
 from training.data.formats import AlignXRow
-from training.synthesis.answer_store import AnswerStore
 
 ROW = {
     "prompt": "Which drink?",
@@ -28,12 +25,12 @@ def test_a_win_counts_one_and_a_tie_a_half_in_both_orders() -> None:
     row, engine = AlignXRow.model_validate(ROW), RuleModel()
     first = ["hot tea", "hot coffee", "milk", "same", "", "milk"]
     second = ["hot coffee", "hot tea", "water", "same", "milk", ""]
-    with AnswerStore.open(Path(":memory:")) as store:
-        judging = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as judging:
         scores = asyncio.run(compare([row] * 6, [first, second], judging))
-    assert [score for score, _ in scores] == [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]
+    assert [score.value for score in scores] == [1.0, 0.0, 0.5, 0.5, 0.0, 1.0]
     assert len(engine.chosen) == 4, "both orders of two pairs; the other pairs have the same prompts or need none"
-    assert scores[2][1] == pytest.approx(0.1225, abs=1e-3), "a judge that leans to the first place makes a tie"
+    leaning = scores[2].position_bias
+    assert leaning == pytest.approx(0.1225, abs=1e-3), "a judge that leans to the first place makes a tie"
     assert "secret" not in "".join(engine.chosen)
 
 

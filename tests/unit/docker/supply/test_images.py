@@ -7,7 +7,7 @@ import pytest
 
 from docker.supply.images import FILES, NoDigest, ask_registry, list_images, pin_images
 from docker.supply.locks import ROOT
-from tests.containers.manifests import rendered
+from tests.containers.manifests import render
 
 DIGEST = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
@@ -34,8 +34,8 @@ def test_every_image_of_others_is_found_where_it_is_named() -> None:
         ("docker-compose.yml", "grafana/grafana"),
         ("docker-compose.yml", "prom/prometheus"),
         ("docker-compose.yml", "vllm/vllm-openai"),
-        ("docker/kubernetes/overlays/production/kustomization.yaml", "redis"),
-        ("docker/kubernetes/overlays/production/kustomization.yaml", "vllm/vllm-openai"),
+        ("docker/kubernetes/components/images/kustomization.yaml", "redis"),
+        ("docker/kubernetes/components/images/kustomization.yaml", "vllm/vllm-openai"),
     } <= named
     assert not [name for _, name in named if name.startswith("alignx/")]
 
@@ -50,10 +50,10 @@ def test_each_tag_gets_its_digest_and_another_one_later(tree: Path) -> None:
     assert (DIGEST in text, text.count(OTHER)) == (False, len(list_images(tree)))
 
 
-def test_kustomize_reads_the_digest(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kustomize_reads_the_digest(tree: Path) -> None:
     pin_images(tree, lambda reference: DIGEST)
-    monkeypatch.setattr("tests.containers.manifests.FOLDER", tree / "docker" / "kubernetes")
-    images = {line for line in str(rendered("profile")).split("'") if line.startswith("redis:") or "redis@" in line}
+    objects = render(tree / "docker/kubernetes/overlays/profile")
+    images = {line for line in str(objects).split("'") if line.startswith("redis:") or "redis@" in line}
     assert images
     assert all(image.endswith(f"@{DIGEST}") for image in images)
 

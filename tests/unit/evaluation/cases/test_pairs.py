@@ -1,6 +1,5 @@
 """Pairs of AlignX rows have the served prompt, and a row that shows nothing of its user makes none."""
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,19 @@ from alignx.schemas.interactions import ComparisonInteraction
 from evaluation.cases.pairs import read_pairs
 from evaluation.scoring.alignment import flatten_pairs
 from services.prompts.build import chat_prompt
+from tests.unit.evaluation.official import lines
 from training.corpus import world_rows
 from training.corpus.lexicon import Pen
-from training.exceptions import DatasetError
 
 
 def alignx_rows(count: int) -> list[dict[str, Any]]:
     return [world_rows.alignx(Pen(random.Random(seed), "heldout"), world_rows.World(), 3) for seed in range(count)]
 
 
-def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    path = folder / "rows.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    return path
-
-
 @pytest.mark.parametrize("mode", ["ica", "pba"])
 def test_the_prompt_is_the_served_one(tmp_path: Path, mode: Any):
     [row] = alignx_rows(1)
-    [(prompt, chosen), (_, rejected)] = flatten_pairs(read_pairs(write(tmp_path, [row]), mode, None))
+    [(prompt, chosen), (_, rejected)] = flatten_pairs(read_pairs(lines(tmp_path / "rows.jsonl", [row]), mode, None))
     history = [
         ComparisonInteraction(
             query=pair["prompt"],
@@ -46,10 +39,5 @@ def test_the_prompt_is_the_served_one(tmp_path: Path, mode: Any):
 
 def test_a_row_without_choices_makes_no_pair_and_takes_none_from_its_neighbour(tmp_path: Path):
     full, bare = alignx_rows(2)
-    path = write(tmp_path, [full, bare | {"Pair-wise Comparative Feedback": []}])
+    path = lines(tmp_path / "rows.jsonl", [full, bare | {"Pair-wise Comparative Feedback": []}])
     assert len(read_pairs(path, "ica", None)) == 1
-
-
-def test_rows_of_another_kind_are_refused(tmp_path: Path):
-    with pytest.raises(DatasetError, match="AlignX"):
-        read_pairs(write(tmp_path, [{"uid": "a", "history": [], "mid_position": 1}] * 3), "ica", None)

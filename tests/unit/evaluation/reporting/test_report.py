@@ -54,7 +54,6 @@ def test_the_newest_result_counts_and_none_on_other_rows(capsys: pytest.CaptureF
     assert len(collect([old, other]).lines) == 2, "the first rows of the same file"
     new = old.model_copy(update={"created_at": old.created_at + timedelta(hours=1)})
     assert collect([new, old]).results == (("mind", new),)
-    assert old.data
     moved = new.model_copy(update={"data": old.data.model_copy(update={"sha256": "others"})})
     collected = collect([moved, other, old], [conversion("mind")])
     assert collected.results == (("mind", moved),)

@@ -8,10 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evaluation.cases.pairs import read_pairs
-from evaluation.models import Likelihood, LocalModel, Messages, Placement, load_local
+from evaluation.models import Likelihood, Messages, Placement, load_local
 from evaluation.results import AlignmentScores, Source
 from evaluation.scoring.alignment import Likelihoods, compute_likelihoods, flatten_pairs, score_alignment
-from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.evaluation.official import lines
+from tests.unit.evaluation.tastes import RuleModel, local_model
 from tests.unit.training.nano import write_nano
 from training.exceptions import DatasetError
 from training.synthesis.answer_store import AnswerStore
@@ -28,8 +29,7 @@ def write_pairs(path: Path) -> Path:
         }
         for place, (chosen, rejected) in enumerate(REPLIES)
     ]
-    path.write_text("".join(f"{json.dumps(each)}\n" for each in rows), encoding="utf-8")
-    return path
+    return lines(path, rows)
 
 
 def score_step(policy: Likelihoods, reference: Likelihoods, path: Path) -> AlignmentScores:
@@ -54,10 +54,9 @@ def test_the_accuracy_is_about_the_step_from_the_reference(tmp_path: Path) -> No
 
 def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
-    with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
+    with local_model(RuleModel(lasts=3), batch=2) as model:
         policy, reference = (compute_likelihoods(model, read_pairs(path, None, None), lambda _: None) for _ in range(2))
-        assert model.calls == 6, "what is kept is not scored again"
+        assert model.needed == 12, "what is kept is not scored again"
     found = score_step(policy, reference, path)
     assert (found.alignment.mean, found.alignment.low, found.alignment.high) == (0.5, 0.5, 0.5)
     assert found.gain.mean == 0
@@ -65,8 +64,7 @@ def test_the_reference_itself_scores_one_half(tmp_path: Path) -> None:
 
 def test_length_decides_the_sum_and_not_the_mean(tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl")
-    with AnswerStore.open(tmp_path / "answers.sqlite") as store:
-        model = LocalModel(RuleModel(), Source(name="rules"), store, batch=2)
+    with local_model(RuleModel(), batch=2) as model:
         likelihoods = compute_likelihoods(model, read_pairs(path, None, 2), lambda _: None)
     even = [(Likelihood(-1.0, 1), Likelihood(-1.0, 1))] * 2
     found = score_step(likelihoods, even, path)

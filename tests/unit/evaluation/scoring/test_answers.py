@@ -1,29 +1,27 @@
 """Answers to questions, compared with references that suit the user."""
 
 import asyncio
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evaluation.cases.cases import Question, has_questions, read_cases, read_questions
 from evaluation.conditions import Protocol
-from evaluation.models import LocalModel
-from evaluation.results import AnswerScores, Source
+from evaluation.results import AnswerScores
 from evaluation.scoring.answers import LOSS, TIE, WIN, answer_messages, measure_answers, score_judgement
 from evaluation.scoring.choice_scores import Context
 from evaluation.scoring.measure import Judging
 from evaluation.scoring.progress_bar import ProgressBar
 from services.engine.judge import Judgement
 from services.prompts.build import ChatMessage, chat_prompt, selection_prompt
-from tests.unit.evaluation.tastes import RuleModel
+from tests.unit.evaluation.official import lines
+from tests.unit.evaluation.tastes import RuleModel, local_model
 from training.exceptions import DatasetError
-from training.synthesis.answer_store import AnswerStore
 
 REFERENCE = "Water."
 
@@ -40,14 +38,8 @@ def question_row(user: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_questions(folder: Path, *rows: dict[str, Any]) -> Path:
-    path = folder / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 def questions(folder: Path, count: int) -> list[Question]:
-    return read_questions(write_questions(folder, *map(question_row, range(count))), limit=None)[0]
+    return read_questions(lines(folder / "questions.jsonl", map(question_row, range(count))), limit=None)[0]
 
 
 class Answering(RuleModel):
@@ -87,8 +79,7 @@ class Answering(RuleModel):
 
 
 def run_setting(engine: Answering, asked: list[Question], setting: str) -> AnswerScores:
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store, tokens=len)
+    with local_model(engine, tokens=len) as model:
         return asyncio.run(measure_answers(setting, asked, Judging(model, model, Protocol(batch=3), ProgressBar())))[0]
 
 
@@ -121,6 +112,7 @@ def test_an_answer_wins_where_both_orders_agree_and_the_mean_is_clear(
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
+@example(0.5, 1e-05)
 def test_changing_sides_turns_wins_into_losses(one: float, other: float) -> None:
     mean, bias = (one + other) / 2, abs(one - other) / 2
     there, back = score_judgement(Judgement((mean, 1 - mean), bias)), score_judgement(Judgement((1 - mean, mean), bias))
@@ -147,7 +139,6 @@ def test_a_judge_that_is_unsure_or_goes_by_place_makes_ties(tmp_path: Path) -> N
     assert run_setting(Answering(sure=0.1), asked, "full").ties == 4
     leaning = run_setting(Answering(sure=1.0, lean=2.0), asked, "full")
     assert leaning.ties == 4
-    assert leaning.position_bias is not None
     assert leaning.position_bias > 0.2
 
 
@@ -183,13 +174,13 @@ def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: P
 
 
 def test_rows_of_the_other_kind_are_refused(tmp_path: Path) -> None:
-    path = write_questions(tmp_path, question_row(0), question_row(1))
+    path = lines(tmp_path / "questions.jsonl", [question_row(0), question_row(1)])
     assert has_questions(path)
     with pytest.raises(DatasetError, match="2 of 2 rows have a question and no target"):
         read_cases(path, limit=None)
     target = {"query": "q", "chosen": "a", "rejected": "b"}
     choice = {name: value for name, value in question_row(0).items() if name not in ("question", "reference")}
-    path = write_questions(tmp_path, choice | {"target": target})
+    lines(path, [choice | {"target": target}])
     assert not has_questions(path)
     with pytest.raises(DatasetError, match="1 of 1 rows have a target and no question"):
         read_questions(path, limit=None)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.models import LocalModel, Placement, open_model
-from evaluation.results import Source
+from evaluation.models import Placement, open_model
 from evaluation.scoring.baselines import estimate_baselines, estimate_margins, score_baselines
 from evaluation.scoring.choice_scores import (
     FOLDS,
@@ -26,7 +25,7 @@ from evaluation.scoring.choice_scores import (
 from evaluation.scoring.measure import score_choices
 from services.engine.choice.fusion import Comparison, add, additions, compare, fuse, learned_weights
 from services.prompts.build import ChatMessage, selection_prompt
-from tests.unit.evaluation.tastes import RuleModel, run_setting, users
+from tests.unit.evaluation.tastes import RuleModel, local_model, run_setting, users
 from tests.unit.services.engine.fake_engine import FakeEngine, reply
 from training.synthesis.answer_store import AnswerStore
 
@@ -61,13 +60,8 @@ def shown_first(prompt: str) -> str:
     [
         ('{"selection": "Item A"}', [0, 1], Choice((1, 0), place=0)),
         ('{"selection": "Item A"}', [1, 0], Choice((0, 1), place=0)),
-        ('{"selection": "Item B"}', [1, 0], Choice((1, 0), place=1)),
         ('{"selection": "Item C"}', [1, 0], Choice((0, 0), place=UNPARSED)),
         ('{"selection": "Item C"}', [2, 1, 0], Choice((1, 0, 0), place=2)),
-        ('{"selection": "Item', [0, 1], Choice((0, 0), place=UNPARSED)),
-        ("<think>Item A", [0, 1], Choice((0, 0), place=UNPARSED)),
-        ('{"selection": "Item A and Item B"}', [0, 1], Choice((0, 0), place=UNPARSED)),
-        ("Tea.", [0, 1], Choice((0, 0), place=UNPARSED)),
     ],
 )
 def test_a_reply_is_read_in_the_order_that_was_shown(reply: str, order: list[int], choice: Choice) -> None:
@@ -79,7 +73,6 @@ def test_of_sampled_replies_only_right_ones_count(tmp_path: Path) -> None:
     recorded = ('{"selection": "Item A"}', "<think>Well", '{"selection": "Item A or B"}', '{"selection": "Item Z"}')
     engine = Selecting(*recorded, '{"selection": "', "Item A")
     scores, _ = run_setting(engine, cases, "none", choice="sampled")
-    assert scores.replies is not None
     assert (scores.replies.unparsed, scores.replies.took_first) == (33, 1)
     right = [
         float(place % 6 == 0 and shown_first(text) == case.target.chosen)
@@ -191,6 +184,7 @@ def test_more_options_are_shown_in_each_place_and_the_best_one_counts(tmp_path: 
 def test_baselines_stand_beside_and_popularity_where_it_is_known(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     assert estimate_baselines(score_baselines(cases), cases, 0).keys() == {"random", "longer wins", "profile"}
+    assert score_baselines(cases)["longer wins"] == [0, 1, 0, 1], "coffee is longer than tea"
     popular = [replace(cases[0], popularity=(3, 1)), replace(cases[1], popularity=(2, 2)), *cases[2:]]
     found = estimate_baselines(score_baselines(popular), popular, 0)
     assert (found["popularity"].mean, found["popularity"].rows) == (0.75, 2)
@@ -219,16 +213,13 @@ def test_figures_of_letters_hold_area_and_calibration(tmp_path: Path) -> None:
     cases = users(tmp_path, 4)
     scores = score_choices([Choice((p, 1 - p), 0.0) for p in (0.9, 0.8, 0.6, 0.3)], cases, 0)
     assert scores.accuracy.mean == 0.75
-    assert scores.auc is not None
     assert scores.auc.mean == 13 / 16, "of 16 comparisons .6 loses to .7, and .3 to .4 and .7"
-    assert scores.calibration_error is not None
     assert 0 < scores.calibration_error < 1
 
 
 def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as model:
         known = [Context("The user likes tea.")] * 2
         found = asyncio.run(choose_by_judge(model, cases, known, batch=1, tick=lambda _: None))
     assert len(engine.chosen) == 4
@@ -237,8 +228,7 @@ def test_forced_asks_about_each_user_in_both_orders(tmp_path: Path) -> None:
 
 def test_by_likelihood_each_item_is_asked_about_with_the_summary_and_once_without(tmp_path: Path) -> None:
     engine, cases = RuleModel(), users(tmp_path, 2)
-    with AnswerStore.open(Path(":memory:")) as store:
-        model = LocalModel(engine, Source(name="rules"), store)
+    with local_model(engine) as model:
         model.protocol = "likelihood"
         for summary in ("The user likes tea.", "The user likes coffee."):
             known = [Context(summary)] * 2
