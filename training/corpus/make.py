@@ -24,7 +24,7 @@ from training.corpus.lexicon import Pen, Split
 from training.corpus.world_rows import Row, World
 from training.data.whole_file import replace_file
 
-Format = Literal["sft", "alignx", "alignxplore", "rl", "upi", "ranking", "personalized"]
+Format = Literal["sft", "alignx", "alignxplore", "rl", "upi"]
 Task = Literal["infer", "update", "select", "summary", "ica", "pba", "direct", "none"]
 """What a row of format sft teaches: the two kinds of inference, selection, or an answer in a mode."""
 CHUNK = 2_000
@@ -91,12 +91,7 @@ _TASKS: dict[Task, Callable[[Pen, World, int], Row]] = {
     "none": partial(world_rows.reply, mode="none"),
 }
 _UNNAMED = {"alignx": world_rows.alignx, "alignxplore": world_rows.alignxplore}
-_NAMED = {
-    "rl": world_rows.streaming,
-    "upi": world_rows.upi,
-    "ranking": world_rows.ranking,
-    "personalized": world_rows.personalized,
-}
+_NAMED = {"rl": world_rows.streaming, "upi": world_rows.upi}
 
 
 def _lines(file: File, seed: int, indices: range) -> bytes:

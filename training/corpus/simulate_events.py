@@ -259,11 +259,6 @@ def choice(pen: Pen, person: Persona, *, is_flipped: bool = False) -> Event:
     return make(pen, person, is_flipped=is_flipped)
 
 
-def choices(pen: Pen, person: Persona, length: int, habit: Habit) -> list[Event]:
-    """`length` comparisons, oldest first."""
-    return _history(pen, person, length, habit, choice)
-
-
 def any_event(pen: Pen, person: Persona, *, is_flipped: bool = False) -> Event:
     """An event of any of the eight kinds."""
     kinds: list[tuple[float, Callable[[], Event]]] = [
@@ -282,12 +277,8 @@ def any_event(pen: Pen, person: Persona, *, is_flipped: bool = False) -> Event:
     return make()
 
 
-def events(pen: Pen, person: Persona, length: int, habit: Habit) -> list[Event]:
-    """`length` events of all kinds, oldest first."""
-    return _history(pen, person, length, habit, any_event)
-
-
-def _history(pen: Pen, person: Persona, length: int, habit: Habit, make: Callable[..., Event]) -> list[Event]:
+def history(pen: Pen, person: Persona, length: int, habit: Habit, make: Callable[..., Event]) -> list[Event]:
+    """`length` events that `make` makes, such as `choice` or `any_event`, oldest first."""
     later = person.drifted(pen.rng) if pen.rng.random() < habit.drift else person
     return [
         make(pen, later if 2 * index >= length else person, is_flipped=pen.rng.random() < habit.noise)

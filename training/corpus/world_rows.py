@@ -21,10 +21,10 @@ from training.corpus.personas import Persona, other_topic, persona
 from training.corpus.simulate_events import (
     Event,
     Habit,
+    any_event,
     choice,
-    choices,
-    events,
     fact_choice,
+    history,
     style_choice,
     topic_choice,
 )
@@ -57,10 +57,10 @@ class World:
         return persona(pen, foreign=self.foreign, styled=styled)
 
     def events(self, pen: Pen, person: Persona, length: int) -> list[Event]:
-        return events(pen, person, length, self.habit(pen))
+        return history(pen, person, length, self.habit(pen), any_event)
 
     def choices(self, pen: Pen, person: Persona, length: int) -> list[Event]:
-        return choices(pen, person, length, self.habit(pen))
+        return history(pen, person, length, self.habit(pen), choice)
 
 
 # --- supervised fine-tuning ----------------------------------------------------------------------
@@ -142,8 +142,8 @@ def reply(pen: Pen, world: World, length: int, *, mode: ChatMode) -> Row:
     summary = summary_of(pen, world, shown) if mode == "summary" else None
     directions = person.directions() if mode == "pba" else None
     examples = () if mode in ("none", "summary") else _triples(shown)
-    history = [ComparisonInteraction(**triple, directions=directions) for triple in examples]
-    prompt = chat_prompt([{"role": "user", "content": question}], mode=mode, summary=summary, history=history)
+    events = [ComparisonInteraction(**triple, directions=directions) for triple in examples]
+    prompt = chat_prompt([{"role": "user", "content": question}], mode=mode, summary=summary, history=events)
     style = any_style(pen.rng) | (dict(person.style) if mode != "none" else {})
     return _sft(pen, mode, prompt, answer(pen, about, style))
 
@@ -181,8 +181,8 @@ def alignxplore(pen: Pen, world: World, length: int) -> Row:
     """A row of AlignXplore: the history, and the task with its two responses."""
     person = world.person(pen)
     target = choice(pen, person).triple()
-    history = _triples(world.choices(pen, person, length))
-    return {"task": target["query"], "chosen": target["chosen"], "rejected": target["rejected"], "history": history}
+    earlier = _triples(world.choices(pen, person, length))
+    return {"task": target["query"], "chosen": target["chosen"], "rejected": target["rejected"], "history": earlier}
 
 
 def streaming(pen: Pen, world: World, length: int, uid: str) -> Row:
@@ -204,39 +204,4 @@ def upi(pen: Pen, world: World, length: int, uid: str) -> Row:
         "target": target.triple(),
         "kind": "style" if is_style else "topic",
         "summary": teacher.text_of(teacher.say(pen, teacher.know(person, pen))),
-    }
-
-
-# --- ranking and answering, downstream -----------------------------------------------------------
-
-
-def ranking(pen: Pen, world: World, length: int, uid: str, candidates: int = 10) -> Row:
-    """Downstream selection among several: a history and candidates of which the user likes one."""
-    person = world.person(pen)
-    target = topic_choice(pen, person).triple()
-    items, near = [target["chosen"]], {topic.category.name for topic in person.likes}
-    while len(items) < candidates:
-        item = item_text(make_item(pen, other_topic(pen, near), "news")[0])
-        if item not in items:
-            items.append(item)
-    order = pen.rng.sample(range(candidates), candidates)
-    return {
-        "userid": uid,
-        "history": _triples(world.choices(pen, person, length)),
-        "query": target["query"],
-        "candidates": [items[index] for index in order],
-        "answer": order.index(0),
-    }
-
-
-def personalized(pen: Pen, world: World, length: int, uid: str) -> Row:
-    """Response generation: a history, a question, and a reference answer in the user's style."""
-    person = world.person(pen, styled=True)
-    about = other_topic(pen, set())
-    return {
-        "userid": uid,
-        "history": _triples(world.choices(pen, person, length)),
-        "query": pen.write("query", "ask", **about.fill()),
-        "reference": answer(pen, about, any_style(pen.rng) | dict(person.style)),
-        "traits": sorted(person.style.values()),
     }

@@ -61,11 +61,6 @@ def test_streaming_rows_hold_both_stages_and_their_targets() -> None:
     assert (len(row["history"]), row["mid_position"]) == (13, 6)
 
 
-def test_rankings_have_one_liked_candidate() -> None:
-    row = world_rows.ranking(pen(), World(), 6, "u")
-    assert 0 <= row["answer"] < len(row["candidates"]) == 10
-
-
 def test_tasks_belong_to_sft_rows(tmp_path: Path) -> None:
     path = tmp_path / "corpus.toml"
     path.write_text('stage = "corpus"\n[[file]]\npath = "a"\nformat = "upi"\nrows = 1\ntasks = { infer = 1 }\n')

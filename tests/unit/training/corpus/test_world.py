@@ -14,7 +14,7 @@ from training.corpus import teacher
 from training.corpus.catalogue_items import make_item, sources
 from training.corpus.lexicon import Pen, Split, half, phrasings, spell_out, split_of, table, topics, topics_by_category
 from training.corpus.personas import POLES, STYLES, Persona, opposite, persona, pole_words
-from training.corpus.simulate_events import Event, Habit, Sign, any_event, choices, events, style_choice, topic_choice
+from training.corpus.simulate_events import Event, Habit, Sign, any_event, choice, history, style_choice, topic_choice
 from training.corpus.styled_answers import answer, any_style
 from training.corpus.teacher import Finding, infer, say
 
@@ -141,7 +141,7 @@ def test_all_eight_kinds_of_events_are_valid() -> None:
     drawn = pen()
     found = Counter[str]()
     for seed in range(60):
-        for event in events(drawn, persona(pen(seed), foreign=0.5), 20, Habit(noise=0.4, drift=0.3)):
+        for event in history(drawn, persona(pen(seed), foreign=0.5), 20, Habit(noise=0.4, drift=0.3), any_event):
             INTERACTION.validate_python(event.interaction.model_dump(mode="json"))
             found[event.interaction.type] += 1
     assert found.keys() == INTERACTION_TYPES
@@ -163,7 +163,7 @@ def _items(event: Event) -> list[Item]:
 
 def test_noise_turns_choices_round() -> None:
     person = reader(style={"length": "short"})
-    made = choices(pen(1), person, 400, Habit(noise=0.4))
+    made = history(pen(1), person, 400, Habit(noise=0.4), choice)
     wrong = {("style", "detailed", True), ("topic", "taxes", True), ("topic", "owls", False)}
     against = sum(any((sign.kind, sign.name, sign.weight > 0) in wrong for sign in event.signs) for event in made)
     assert 0.3 < against / 400 < 0.5
@@ -171,7 +171,7 @@ def test_noise_turns_choices_round() -> None:
 
 def test_drift_changes_the_second_half_alone() -> None:
     person = reader(style={"length": "short"}, dislikes=())
-    made = choices(pen(3), person, 400, Habit(noise=0, drift=1))
+    made = history(pen(3), person, 400, Habit(noise=0, drift=1), choice)
     early, late = ({s.name for e in part for s in e.signs if s.weight > 0} for part in (made[:200], made[200:]))
     assert "detailed" in late
     assert "detailed" not in early
@@ -274,7 +274,8 @@ def test_where_nothing_shows_one_sentence_rests_on_all_events() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_sentence_of_a_summary_rests_on_events_and_passes_as_a_summary(seed: int) -> None:
     drawn = pen(seed, "heldout" if seed % 4 == 0 else "train")
-    made = events(drawn, persona(drawn, foreign=0.3), drawn.rng.randint(3, 24), Habit(noise=0.4, drift=0.5))
+    person = persona(drawn, foreign=0.3)
+    made = history(drawn, person, drawn.rng.randint(3, 24), Habit(noise=0.4, drift=0.5), any_event)
     lesson = infer(made)
     claims = say(drawn, lesson.findings, len(made))
     assert len(claims) <= teacher.MAX_SENTENCES
