@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from training.config import Stage, flatten
+from training.data.whole_file import replace_file
 from training.exceptions import CheckpointError, warn_on_failure
 
 MARKER: Final = "whole"
@@ -46,11 +47,6 @@ def run_dir(output: Path) -> Path:
     return output.with_name(f"{output.name}.run")
 
 
-def output_of(run: Path) -> Path:
-    """The output of the run whose work in progress is in `run`; the inverse of `run_dir`."""
-    return run.with_name(run.name.removesuffix(".run"))
-
-
 def checkpoint_folders(output: Path, *, lora: bool) -> tuple[Path, ...]:
     """The folders of a finished checkpoint: its own and, with LoRA, that of the adapter alone."""
     return (output, output.with_name(f"{output.name}.adapter")) if lora else (output,)
@@ -66,26 +62,24 @@ def save(
     *,
     card: str = "",
     dtype: str,
-    merge: bool = True,
     state: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint to `out` atomically, in place of an earlier one.
 
-    A model with LoRA adapters is merged into its base, and the adapter alone goes to `<out>.adapter`; with
-    `merge=False`, `out` is the adapter. `state` are the weights if they were gathered from several
-    processes. Raises CheckpointError when the disk does not take it; an error of the card is a warning.
+    A model with LoRA adapters is merged into its base, and the adapter alone goes to `<out>.adapter`. `state` are the
+    weights if they were gathered from several processes. Raises CheckpointError when the disk does not take it; an
+    error of the card is a warning.
     """
-    folders = checkpoint_folders(out, lora=is_lora(model) and merge)
+    folders = checkpoint_folders(out, lora=is_lora(model))
     if not is_lora(model):
         _save_model(model, tokenizer, out, dtype, state)
     else:
         with _replace_folder(folders[-1]) as folder:
             model.save_pretrained(folder, state_dict=None if state is None else dict(state))
             tokenizer.save_pretrained(folder)
-        if merge:
-            if state is not None:
-                model.load_state_dict(state, strict=False)
-            _save_model(model.merge_and_unload(), tokenizer, out, dtype, None)
+        if state is not None:
+            model.load_state_dict(state, strict=False)
+        _save_model(model.merge_and_unload(), tokenizer, out, dtype, None)
     if card:
         with warn_on_failure("writing the model card", f"the weights are in {out}"):
             write_card(card, folders)
@@ -225,9 +219,8 @@ def _resume_point(config: Stage) -> Path | None:
                 "Set them back, choose another run.output, or start anew with run.resume=false"
             )
     if mine != theirs:
-        fresh = path.with_suffix(".fresh")
-        fresh.write_text(json.dumps(mine, indent=1, sort_keys=True), encoding="utf-8")
-        fresh.replace(path)
+        with replace_file(path) as file:
+            file.write(json.dumps(mine, indent=1, sort_keys=True).encode())
     return newest
 
 

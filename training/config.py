@@ -249,7 +249,9 @@ def devices() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def run_script(kind: type[StageType], stage: Callable[[StageType], object], arguments: Sequence[str] | None) -> None:
+def run_script(
+    kind: type[StageType], stage: Callable[[StageType], object], arguments: Sequence[str] | None = None
+) -> None:
     """The command line of every script with a configuration: a TOML file, then `section.field=value`.
 
     Prints one sentence and exits with status 2 when the configuration or the data are wrong, and with 75 after a part.

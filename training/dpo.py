@@ -9,7 +9,6 @@ length, the chosen and the rejected reply share the computation of their prompt,
 model computes its log-probabilities once, before training, and is freed.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -208,9 +207,5 @@ def dpo(config: DpoConfig) -> dict[str, Any]:
     return finish(trainer, config, len(pairs))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(DpoConfig, dpo, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(DpoConfig, dpo)

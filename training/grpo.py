@@ -19,7 +19,7 @@ batch * updates / generations prompts, and with `streaming` half as many users.
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, Self
@@ -271,9 +271,5 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
         return finish(trainer, config, len(rows) // settings.stages)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(GrpoConfig, grpo, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(GrpoConfig, grpo)

@@ -9,24 +9,23 @@ after which the reply may end.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from services.prompts import templates
 from training.checkpoint import save
 from training.config import Section, run_script
-from training.tokenizer import END, PAD, generation, train
+from training.tokenizer import END, PAD, Shape, fresh_model, train
 
 ROOT = Path(__file__).resolve().parents[1]
 VOCABULARY = 4096
-HIDDEN = 128
-POSITIONS = 32_768
+SHAPE = Shape(hidden=128, layers=2, heads=2, kv_heads=1, head_dim=64, intermediate=256, positions=32_768)
 CONTROL = (PAD, "<|im_start|>", END)
 
 COMMANDING = re.compile(
@@ -77,34 +76,10 @@ def corpus(root: Path) -> Iterator[str]:
 
 
 def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
-    return train(texts, VOCABULARY, POSITIONS, control=CONTROL, template=CHAT_TEMPLATE)
+    return train(texts, VOCABULARY, SHAPE.positions, control=CONTROL, template=CHAT_TEMPLATE)
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen3ForCausalLM:
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=2 * HIDDEN,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=64,
-        max_position_embeddings=POSITIONS,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        alignx_note="random weights, for wire tests only",
-    )
-    model = Qwen3ForCausalLM(config)
-    with torch.no_grad():
-        _gate(model, tokenizer)
-    model.generation_config = generation(tokenizer)
-    return model
-
-
-def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+def set_gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Fixes which token follows which. Words are of three kinds that come in turn, a full stop follows the third
     kind alone, and the end only a full stop: no reply has fewer than three words. Five components of the
     hidden state encode the last token (0: any, 1: a full stop, 2 to 4: a word of that kind); the output
@@ -127,7 +102,7 @@ def _gate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
         tokens[kind, component] = strength
 
     head = model.lm_head.weight
-    head.normal_(std=0.1)  # logits of unit variance, as the normed hidden state has length √HIDDEN
+    head.normal_(std=0.1)  # logits of unit variance, as the normed hidden state has length √hidden
     head[:, :5] = 0.0
     # Read from a component of about 3.5. A word has a logit of about 3 at best among 4096.
     forbid, stop_after_word, end_after_stop = -6.0, 0.9, 1.3
@@ -145,16 +120,14 @@ def init_checkpoint(config: InitConfig) -> None:
     """Writes a tiny random checkpoint for wire tests, in place of an earlier one."""
     disable_progress_bar()
     tokenizer = train_tokenizer(corpus(ROOT))
-    model = build_model(tokenizer, config.seed)
+    model = fresh_model(tokenizer, SHAPE, config.seed, is_tied=False)
+    with torch.no_grad():
+        set_gate(model, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
     card = README.format(parameters=parameters, seed=config.seed)
     save(model, tokenizer, config.output, card=card, dtype="bfloat16")
     print(f"{config.output}: {parameters:,} random parameters, for wire tests only")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(InitConfig, init_checkpoint, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(InitConfig, init_checkpoint)

@@ -7,36 +7,26 @@ the share of the card's arithmetic that was used since the entry before (trainin
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from transformers import TrainerCallback
 
 from training.config import Stage
-from training.speed.utilization import mfu
+from training.data.whole_file import replace_file
 
 METRICS: Final = "metrics.json"
 PRINTED: Final = ("loss", "reward", "rewards/accuracies", "learning_rate")
 OMITTED: Final = ("epoch", "total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second")
 
 
-@dataclass(frozen=True, slots=True)
-class Workload:
-    """What the arithmetic of a run is measured by."""
-
-    flops_per_token: float
-    devices: int
-    peak: float | None
-    """FLOP/s of one device; None where it is unknown."""
-
-
 class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
     """Counts tokens and seconds, prints a line when the trainer logs."""
 
     def __init__(self) -> None:
-        self.workload: Workload | None = None
+        self.mfu: Callable[[float], float] | None = None
+        """By tokens/s that the model computes; None where the peak of the device is unknown."""
         self.tokens = 0
         self.seconds = 0.0
         self._since = time.perf_counter()
@@ -64,10 +54,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         self.seconds += seconds
         self.tokens += new
         totals: dict[str, float] = {"tokens": self.tokens, "seconds": round(self.seconds, 3)}
-        load = self.workload
-        if load and load.peak and computed:
-            used = mfu(load.flops_per_token, computed / seconds, devices=load.devices, peak=load.peak)
-            totals["mfu"] = round(used, 4)
+        if self.mfu and computed:
+            totals["mfu"] = round(self.mfu(computed / seconds), 4)
         return totals
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -114,6 +102,5 @@ def collect_metrics(config: Stage, state: Any, progress: Progress, rows: int) ->
 def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Writes `metrics.json`. If that fails, the file of an earlier run is gone as well."""
     (folder / METRICS).unlink(missing_ok=True)
-    fresh = folder / f"{METRICS}.fresh"
-    fresh.write_text(json.dumps(metrics, indent=1), encoding="utf-8")
-    fresh.replace(folder / METRICS)
+    with replace_file(folder / METRICS) as file:
+        file.write(json.dumps(metrics, indent=1).encode())

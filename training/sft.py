@@ -8,7 +8,6 @@ SFTTrainer, made faster: rows are tokenized once, batches hold rows of like leng
 tokens pass the output layer.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -121,9 +120,5 @@ def sft(config: SftConfig) -> dict[str, Any]:
     return finish(trainer, config, len(rows))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(SftConfig, sft, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(SftConfig, sft)

@@ -149,9 +149,5 @@ def _progress(users: Users, output: Output, engines: Sequence[CachedEngine]) -> 
         yield refresh
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(Synthesis, synthesize, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(Synthesis, synthesize)

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -161,8 +161,10 @@ def _without(text: str, fixed: Sequence[str]) -> str:
     return text
 
 
-def fresh_model(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> Qwen3ForCausalLM:
-    """A Qwen3 with random weights for this tokenizer."""
+def fresh_model(
+    tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int, *, is_tied: bool = True
+) -> Qwen3ForCausalLM:
+    """A Qwen3 with random weights for this tokenizer; `is_tied` makes its input embedding the output layer as well."""
     torch.manual_seed(seed)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
@@ -174,19 +176,13 @@ def fresh_model(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> 
         head_dim=shape.head_dim,
         max_position_embeddings=shape.positions,
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        tie_word_embeddings=True,
+        tie_word_embeddings=is_tied,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model = Qwen3ForCausalLM(config)
-    model.generation_config = generation(tokenizer)
-    return model
-
-
-def generation(tokenizer: Any) -> GenerationConfig:
-    """How the family samples summaries."""
-    return GenerationConfig(
+    model.generation_config = GenerationConfig(  # as the family samples summaries
         do_sample=True,
         temperature=0.6,
         top_p=0.95,
@@ -194,6 +190,7 @@ def generation(tokenizer: Any) -> GenerationConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
+    return model
 
 
 def tokenizer(config: TokenizerConfig) -> None:
@@ -207,9 +204,5 @@ def tokenizer(config: TokenizerConfig) -> None:
     print(f"{config.output}: {parameters:,} random parameters, {len(trained):,} tokens")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(TokenizerConfig, tokenizer, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(TokenizerConfig, tokenizer)

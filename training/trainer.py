@@ -9,6 +9,7 @@ import math
 import shutil
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from training.checkpoint import (
     is_lora,
     list_checkpoints,
     load_adapter,
-    output_of,
     remove,
     report_disk_errors,
     save,
@@ -28,9 +28,9 @@ from training.checkpoint import (
 from training.config import Stage, devices
 from training.data.tokens import LENGTH
 from training.exceptions import CheckpointError, PartEnded, warn_on_failure
-from training.progress import Progress, Workload
+from training.progress import Progress
 from training.speed.batches import Bucketed
-from training.speed.utilization import device_peak, flops_per_token
+from training.speed.utilization import device_peak, flops_per_token, mfu
 from training.trl_arguments import lora_config
 
 
@@ -54,7 +54,8 @@ class StageTrainer:
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
         if config.model.lora and config.model.lora.start:
             load_adapter(self.model, config.model.lora.start)
-        self.progress.workload = Workload(flops_per_token(self.model), devices(), device_peak())
+        if peak := device_peak():
+            self.progress.mfu = partial(mfu, flops_per_token(self.model), devices=devices(), peak=peak)
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]  # repeats what Progress prints
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -79,7 +80,7 @@ class StageTrainer:
         """
         if is_lora(self.model):
             self.model.create_or_update_model_card = self.create_model_card  # PEFT writes it before the weights
-        safe = f"all steps are done, and the weights go to {output_of(Path(self.args.output_dir))}"
+        safe = f"all steps are done, and the weights go to {self._config.run.output}"
         checkpoint = str(resume_from_checkpoint) if resume_from_checkpoint else None
         result = None
         with warn_on_failure("ending the training", safe, when=self._has_trained):

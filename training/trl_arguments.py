@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
+from transformers import AttentionInterface, AutoTokenizer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.utils.logging import disable_progress_bar
 
 from training.checkpoint import run_dir
 from training.config import Stage, devices
 from training.data.tokens import end_token_id
 from training.exceptions import CheckpointError, ConfigError
-from training.speed.attention import attention_in_float32
 
 FSDP2 = {
     "version": 2,
@@ -28,6 +28,20 @@ FSDP2 = {
 
 def on_cpu() -> bool:
     return not torch.cuda.is_available()
+
+
+def attention_in_float32() -> None:
+    """Makes all models of this process with attention "sdpa" compute it in float32, under autocast as well: PyTorch's
+    fused attention on a CPU is slower in bfloat16, most of all for short rows."""
+    AttentionInterface.register("sdpa", _in_float32)
+
+
+def _in_float32(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *args: Any, **kwargs: Any
+) -> tuple[torch.Tensor, None]:
+    with torch.autocast("cpu", enabled=False):
+        out, none = sdpa_attention_forward(module, query.float(), key.float(), value.float(), *args, **kwargs)
+    return out.to(query.dtype), none
 
 
 def shared_arguments(config: Stage) -> dict[str, Any]:

@@ -9,7 +9,7 @@ what they held, and any number of processes writes the same bytes.
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -117,9 +117,5 @@ def corpus(config: CorpusConfig) -> None:
             write(file, config.seed, pool)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(CorpusConfig, corpus, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(CorpusConfig, corpus)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Final
 
 from training.corpus.lexicon import Pen, Topic, table, topics
-from training.corpus.personas import STYLES, Style
+from training.corpus.personas import STYLES, Style, opposite
 
 UNMARKED: Final[Style] = {
     "structure": "prose", "tone": "matter-of-fact", "examples": "bare", "humour": "serious", "emoji": "no-emoji",
@@ -106,9 +106,7 @@ def style_pair(pen: Pen, style: Style) -> tuple[Mapping[str, str], Mapping[str, 
     rejected = dict(chosen)
     wanted = pen.rng.sample(sorted(style), min(len(style), pen.rng.choice((1, 1, 2, 2, 3))))
     for name in wanted:
-        first, second = STYLES[name]
-        chosen[name] = style[name]
-        rejected[name] = second if style[name] == first else first
+        chosen[name], rejected[name] = style[name], opposite(style[name])
     for name in sorted(style.keys() - set(wanted)):
         chosen[name] = rejected[name] = style[name] if pen.rng.random() < 0.3 else chosen.get(name, style[name])
     return chosen, rejected

@@ -71,24 +71,18 @@ class Lesson:
 # --- counting ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Entry:
-    number: int
-    weight: int
-    text: str = ""
-
-
 class Tally:
     """What the events read so far show, by pole, topic and fact, in order of first mention."""
 
     def __init__(self, first_half: float) -> None:
-        self.entries: defaultdict[tuple[str, str], list[_Entry]] = defaultdict(list)
+        self.entries: defaultdict[tuple[str, str], list[tuple[int, Sign]]] = defaultdict(list)
+        """Signs of a name with the numbers of their events."""
         self.first_half = first_half
         """What comes behind this number is later, and tells a change."""
 
     def add(self, number: int, sign: Sign) -> str:
         """Counts, and says where the count now stands."""
-        self.entries[sign.kind, sign.name].append(_Entry(number, sign.weight, sign.text))
+        self.entries[sign.kind, sign.name].append((number, sign))
         if sign.kind == "fact":
             return ""
         return f"{sign.name} {self.net(sign.kind, sign.name):+d}"
@@ -103,32 +97,33 @@ class Tally:
 
     def net(self, kind: str, name: str, *, later: bool | None = None) -> int:
         """The count of a pole against its opposite, or of a topic; of the earlier or the later half alone."""
-        own = sum(entry.weight for entry in self._read(kind, name) if later in (None, self._is_late(entry)))
-        if kind != "style":
-            return own
-        return own - sum(e.weight for e in self._read(kind, opposite(name)) if later in (None, self._is_late(e)))
+        sides = {name: 1, opposite(name): -1} if kind == "style" else {name: 1}
+        return sum(
+            side * sign.weight
+            for name, side in sides.items()
+            for number, sign in self._read(kind, name)
+            if later in (None, number > self.first_half)
+        )
 
     def support(self, kind: str, name: str, sign: int = 1) -> tuple[int, ...]:
         """The events that speak for it, or with `sign` -1 against it."""
         if kind == "style" and sign < 0:
             return self.support(kind, opposite(name))
-        return tuple(dict.fromkeys(entry.number for entry in self._read(kind, name) if sign * entry.weight > 0))
+        return tuple(dict.fromkeys(number for number, seen in self._read(kind, name) if sign * seen.weight > 0))
 
     def texts(self, kind: str, name: str) -> list[str]:
         """The latest titles or words first."""
-        return list(dict.fromkeys(e.text for e in reversed(self._read(kind, name)) if e.text and e.weight > 0))
+        signs = reversed([sign for _, sign in self._read(kind, name)])
+        return list(dict.fromkeys(sign.text for sign in signs if sign.text and sign.weight > 0))
 
     def is_refused(self, name: str) -> bool:
-        return any(entry.weight <= -STATED for entry in self._read("topic", name))
+        return any(sign.weight <= -STATED for _, sign in self._read("topic", name))
 
     def names(self, kind: str) -> list[str]:
         return [name for found, name in self.entries if found == kind]
 
-    def _read(self, kind: str, name: str) -> list[_Entry]:
+    def _read(self, kind: str, name: str) -> list[tuple[int, Sign]]:
         return self.entries.get((kind, name), [])
-
-    def _is_late(self, entry: _Entry) -> bool:
-        return entry.number > self.first_half
 
 
 def _sign_kind(name: str) -> Literal["style", "topic", "fact"]:

@@ -1,6 +1,6 @@
 """Figures of a dataset and warnings of known traps, from one pass in bounded memory.
 
-    quality = Quality(RlRow)
+    quality = Quality()
     for row in read(path, RlRow):
         quality.add(row)
     quality.figures(), quality.warnings()
@@ -73,8 +73,7 @@ class Figures(BaseModel):
 class Quality:
     """Collects the figures row by row."""
 
-    def __init__(self, kind: type[Row]) -> None:
-        self.kind = kind
+    def __init__(self) -> None:
         self.rows = 0
         self.traits: Counter[str] = Counter()
         """Rows by trait, such as "too long"."""

@@ -156,6 +156,12 @@ class Row(Record):
     label: ClassVar[str]
     other_fields: ClassVar[tuple[str, ...]] = ()
 
+    @model_validator(mode="after")
+    def _check_target(self) -> Self:
+        if target := self.target():
+            _different(target)
+        return self
+
     def triples(self) -> tuple[Triple, ...]:
         """The choices made before the target, oldest first; empty for rows of messages."""
         return ()
@@ -191,11 +197,6 @@ class AlignXRow(Row):
         default=(), alias="Pair-wise Comparative Feedback"
     )
 
-    @model_validator(mode="after")
-    def _check_choice(self) -> Self:
-        _different(self.target())
-        return self
-
     def triples(self) -> tuple[Triple, ...]:
         return self.pairs
 
@@ -216,11 +217,6 @@ class AlignXploreRow(Row):
     chosen: MaybeText
     rejected: MaybeText
     history: Triples
-
-    @model_validator(mode="after")
-    def _check_choice(self) -> Self:
-        _different(self.target())
-        return self
 
     def triples(self) -> tuple[Triple, ...]:
         return self.history
@@ -255,8 +251,7 @@ class RlRow(Row):
     def _check_position(self) -> Self:
         if not 0 < self.mid_position < len(self.history) - 1:
             raise ValueError("mid_position must be above 0 and below the last place of history")
-        for triple in (self.first_target, self.history[-1]):
-            _different(triple)
+        _different(self.first_target)
         return self
 
     @property

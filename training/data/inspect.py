@@ -101,7 +101,7 @@ def inspect(path: Path, kind: type[Row], progress_on: Console, against: Path | N
 
 
 def _measure(path: Path, kind: type[Row], progress_on: Console) -> tuple[ReadReport, Quality]:
-    report, quality = ReadReport(), Quality(kind)
+    report, quality = ReadReport(), Quality()
     with _progress(progress_on) as progress:
         task = progress.add_task("reading", total=None)
         for row in read(path, kind, report=report):

@@ -25,21 +25,13 @@ _CHOICE: Final = re.compile(r"\d+\. \*(?:Post|Query):\*\n(.*?)\n\n\*Chosen:\*\n(
 _LLAMA_TURN: Final = re.compile(
     r"<\|start_header_id\|>(\w+)<\|end_header_id\|>\n\n(.*?)(?=<\|eot_id\|>|<\|start_header_id\|>|\Z)", re.DOTALL
 )
+_RESULT: Final = "a result of the public evaluation; its data are in the file that was evaluated"
 _REFUSED: Final = (
     ({"reasoning_preference_list_1", "stage1"}, "a step of the public synthesis; its last one writes rows to train on"),
-    (
-        {"original_history_item"},
-        "one choice and its scores; training.synthesis.pruning makes the rows to train on",
-    ),
+    ({"original_history_item"}, "one choice and its scores; training.synthesis.pruning makes the rows to train on"),
     ({"text", "indices"}, "token positions of one tokenizer, for the public scorer; targets.scorer needs no such rows"),
-    (
-        {"idx", "format", "Pair-wise Comparative Feedback"},
-        "a result of the public evaluation; its data are in the file that was evaluated",
-    ),
-    (
-        {"idx", "instruction", "selection"},
-        "a result of the public evaluation; its data are in the file that was evaluated",
-    ),
+    ({"idx", "format", "Pair-wise Comparative Feedback"}, _RESULT),
+    ({"idx", "instruction", "selection"}, _RESULT),
 )
 
 

@@ -38,6 +38,8 @@ SAMPLE = 16
 """Rows at the start of each file by which its kind is detected."""
 MAX_LINE = 64 << 20
 """Longest line in bytes; a file without line ends would fill the memory."""
+MAX_EXAMPLES = 5
+"""Malformed rows that a report shows."""
 BATCH = 128
 """Rows of Parquet converted to Python objects together."""
 BOM = b"\xef\xbb\xbf"
@@ -72,7 +74,6 @@ class ReadReport:
     """Rows left out, by reason; positions inside lists are merged."""
     examples: list[Malformed] = field(default_factory=list)
     """The first of them."""
-    max_examples: int = 5
     bytes_read: int = 0
     bytes_total: int = 0
     unread: Counter[str] = field(default_factory=Counter)
@@ -84,7 +85,7 @@ class ReadReport:
 
     def add(self, bad: Malformed) -> None:
         self.malformed[PLACE_IN_LIST.sub(".[]", bad.reason)] += 1
-        if len(self.examples) < self.max_examples:
+        if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(bad)
 
 

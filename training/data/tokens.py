@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, BinaryIO, ClassVar, Final, Generic, TypeVar
 
 import pyarrow as pa
 from accelerate import PartialState
@@ -20,6 +20,7 @@ from services.prompts.build import OPENING, whole_prompt
 from training.config import Data
 from training.data.formats import Row, SftRow
 from training.data.reading import ReadReport, read
+from training.data.whole_file import replace_file
 from training.exceptions import CheckpointError, DatasetError
 from training.speed.prefix_sharing import IGNORED
 
@@ -126,7 +127,6 @@ def tokenize(data: Data, encoder: Encoder[R], cache: Path) -> Dataset:
     with PartialState().main_process_first():
         path = cache / f"{_cache_key(data, encoder)}.arrow"
         if not path.exists():
-            cache.mkdir(parents=True, exist_ok=True)
             _write_cache(path, data, encoder)
     return Dataset.from_file(str(path))
 
@@ -137,24 +137,24 @@ def longest_row(rows: Dataset) -> int:
 
 
 def _write_cache(path: Path, data: Data, encoder: Encoder[R]) -> None:
-    report, fresh = ReadReport(), path.with_suffix(".fresh")
+    report = ReadReport()
     rows = (row for file in data.train for row in read(file, encoder.kind, malformed=data.malformed, report=report))
-    total, used = _write(fresh, islice(rows, data.limit), encoder)
-    if not used:
-        raise DatasetError(
-            f"{', '.join(map(str, data.train))}: none of the {total:,} rows can be used; "
-            f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
-        )
-    fresh.replace(path)
+    with replace_file(path) as file:
+        total, used = _write(file, islice(rows, data.limit), encoder)
+        if not used:
+            raise DatasetError(
+                f"{', '.join(map(str, data.train))}: none of the {total:,} rows can be used; "
+                f"each is longer than max_length, {encoder.max_length} tokens, or shows nothing of its user"
+            )
     print(f"{used:,} rows tokenized; {total - used:,} too long or empty, {report.left_out:,} malformed", flush=True)
 
 
-def _write(path: Path, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int, int]:
+def _write(file: BinaryIO, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int, int]:
     """Returns the numbers of rows read and written."""
     tokens = pa.list_(pa.int32())
     schema = pa.schema(dict.fromkeys(encoder.columns, tokens) | {LENGTH: pa.int32()})
     total = used = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+    with pa.ipc.new_stream(file, schema) as stream:
         while batch := list(islice(rows, BATCH)):
             encoded = encoder.encode(batch)
             total, used = total + len(batch), used + len(encoded)

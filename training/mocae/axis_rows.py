@@ -176,9 +176,5 @@ def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         file.writelines(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(MocaeConfig, axis_rows, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(MocaeConfig, axis_rows)

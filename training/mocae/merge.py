@@ -55,8 +55,9 @@ class Expert:
         return sorted(name.removesuffix(".lora_A.weight") for name in self.halves if name.endswith(".lora_A.weight"))
 
     def task_vector(self, layer: str) -> torch.Tensor:
-        """(out, in), float32."""
-        return self.scale * self.halves[f"{layer}.lora_B.weight"] @ self.halves[f"{layer}.lora_A.weight"]
+        """(out, in), float64."""
+        a, b = (self.halves[f"{layer}.lora_{half}.weight"].double() for half in "AB")
+        return self.scale * b @ a
 
 
 def allowed_rank(rank: int) -> int:
@@ -85,19 +86,12 @@ def merge_experts(experts: Sequence[Expert], weights: Sequence[float]) -> Expert
 
 
 def relative_error(merged: Expert, experts: Sequence[Expert], weights: Sequence[float]) -> float:
-    """The greatest ‖merge − Σ w_k τ_k‖ / ‖Σ w_k τ_k‖ of a layer; the sum is computed in float64."""
+    """The greatest ‖merge − Σ w_k τ_k‖ / ‖Σ w_k τ_k‖ of a layer."""
     worst = 0.0
     for layer in merged.layers:
-        a, b = (merged.halves[f"{layer}.lora_{half}.weight"].double() for half in "AB")
-        parts = [
-            weight
-            * expert.scale
-            * expert.halves[f"{layer}.lora_B.weight"].double()
-            @ expert.halves[f"{layer}.lora_A.weight"].double()
-            for expert, weight in zip(experts, weights, strict=True)
-        ]
+        parts = [weight * expert.task_vector(layer) for expert, weight in zip(experts, weights, strict=True)]
         exact = torch.stack(parts).sum(0)
-        worst = max(worst, float((b @ a - exact).norm() / exact.norm().clamp(min=1e-30)))
+        worst = max(worst, float((merged.task_vector(layer) - exact).norm() / exact.norm().clamp(min=1e-30)))
     return worst
 
 
@@ -123,7 +117,7 @@ def save_adapter(adapter: Expert, folder: Path) -> None:
         file.write(json.dumps(adapter.settings, indent=2).encode() + b"\n")
 
 
-def merge(config: MocaeConfig) -> AxisGrid:
+def merge(config: MocaeConfig) -> None:
     """Writes the grid of merged adapters; `grid.json` comes last."""
     experts = [Expert.load(config.expert(axis)) for axis in AXES]
     points, worst, rank = [], 0.0, 0
@@ -138,12 +132,7 @@ def merge(config: MocaeConfig) -> AxisGrid:
     with replace_file(config.output / GRID_FILE) as file:
         file.write(grid.model_dump_json(indent=1).encode())
     print(f"{len(points)} adapters of rank {rank}, greatest relative error of a merge {worst:.1e}")
-    return grid
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(MocaeConfig, merge, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    run_script(MocaeConfig, merge)

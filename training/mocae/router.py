@@ -186,9 +186,5 @@ def train_router(features: torch.Tensor, prompts: Sequence[AxisPrompt], config: 
     return {name: np.asarray(array) for name, array in arrays.items()}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(MocaeConfig, router, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(MocaeConfig, router)

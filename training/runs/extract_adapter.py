@@ -9,7 +9,7 @@ Stages that each merge an adapter into the weights add up their ranks. The chang
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from safetensors.torch import save_file
@@ -34,8 +34,8 @@ class AdapterConfig(Section):
     output: Path
 
 
-def extract(config: AdapterConfig) -> dict[str, Any]:
-    """Writes the adapter; returns the greatest relative error of a projection. Raises CheckpointError."""
+def extract(config: AdapterConfig) -> None:
+    """Writes the adapter, and prints the greatest relative error of a projection. Raises CheckpointError."""
     base, model = load_weights(config.base), load_weights(config.model)
     if base.keys() != model.keys():
         raise CheckpointError(f"{config.model} has other weights than {config.base}")
@@ -54,7 +54,6 @@ def extract(config: AdapterConfig) -> dict[str, Any]:
         halves |= {f"{layer}.lora_A.weight": a, f"{layer}.lora_B.weight": b}
     _write(config, halves, sorted(layers))
     print(f"{len(halves) // 2} projections at rank {config.rank}, greatest relative error {worst:.3f}")
-    return {"error": worst}
 
 
 def _cut(change: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,9 +81,5 @@ def _write(config: AdapterConfig, halves: dict[str, torch.Tensor], layers: Seque
     (config.output / "adapter_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    run_script(AdapterConfig, extract, arguments)
-
-
 if __name__ == "__main__":
-    main()
+    run_script(AdapterConfig, extract)

@@ -100,18 +100,14 @@ def costs(stage: Stage, folder: Path) -> tuple[float, float]:
     return memory.total + beside, ROWS * config.optim.epochs * seconds / 3600
 
 
-def line(stage: Stage, folder: Path) -> str:
-    memory, hours = costs(stage, folder)
-    return f"| {stage.name} | {GPUS} | {memory / GB:.0f} | {hours:.1f} |"
-
-
 def table() -> Iterator[str]:
     os.environ["WORLD_SIZE"] = str(GPUS)
     yield "| stage | GPUs | GB on each, estimated | hours for 10,000 rows, assumed |"
     yield "|---|---|---|---|"
     with tempfile.TemporaryDirectory() as folder:
         for stage in STAGES:
-            yield line(stage, Path(folder))
+            memory, hours = costs(stage, Path(folder))
+            yield f"| {stage.name} | {GPUS} | {memory / GB:.0f} | {hours:.1f} |"
 
 
 if __name__ == "__main__":

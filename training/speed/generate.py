@@ -84,7 +84,8 @@ def _generate_bucket(
     for index, prompt in enumerate(prompts):
         mask[index * count : (index + 1) * count, width - len(prompt) : width] = True
     ids = torch.tensor([[sampling.pad] * (width - len(prompt)) + list(prompt) for prompt in prompts], device=device)
-    hidden = _prefill(model, ids, mask[::count, :width], cache)
+    shown = mask[::count, :width]
+    hidden = _forward(model, ids, shown.long(), (shown.cumsum(-1) - 1).clamp(min=0), cache)
     cache.batch_repeat_interleave(count)
     positions = mask[:, :width].sum(-1, keepdim=True)  # (rows, 1)
     tokens = torch.full((len(mask), sampling.new_tokens), sampling.pad, device=device)
@@ -105,27 +106,16 @@ def _generate_bucket(
             cache.batch_select_indices(unfinished.nonzero()[:, 0])
             state = (rows, token, positions, mask, unfinished)
             rows, token, positions, mask, unfinished = (tensor[unfinished] for tensor in state)
-        hidden = _decode(model, token[:, None], positions + step, mask[:, : width + step + 1], cache)
+        hidden = _forward(model, token[:, None], mask[:, None, None, : width + step + 1], positions + step, cache)
     return (row[:length].tolist() for row, length in zip(tokens.cpu(), lengths.tolist(), strict=True))
 
 
-def _prefill(model: Any, ids: Any, mask: Any, cache: Any) -> Any:
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+def _forward(model: Any, ids: Any, mask: Any, positions: Any, cache: Any) -> Any:
+    """(rows, hidden) of the last token; `cache` grows by `ids`."""
     decoded = model.base_model(
-        input_ids=ids, attention_mask=mask.long(), position_ids=positions, past_key_values=cache, use_cache=True
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
     return decoded.last_hidden_state[:, -1]
-
-
-def _decode(model: Any, token: Any, position: Any, mask: Any, cache: Any) -> Any:
-    decoded = model.base_model(
-        input_ids=token,
-        attention_mask=mask[:, None, None],
-        position_ids=position,
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return decoded.last_hidden_state[:, 0]
 
 
 def _sample(logits: Any, temperature: float, generator: torch.Generator) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -34,6 +34,8 @@ from training.speed.forward import (
 from training.speed.likelihood import PromptReply, group_by_prompt, packed_logprobs
 from training.speed.prefix_sharing import has_full_attention
 
+WRITE_TOKENS: Final = 16_384
+"""Most tokens of the prompts and replies that are generated together."""
 Messages = Sequence[ChatMessage]
 Progress = Callable[[int, int], None]
 """Called with the number of rows that are done and of all rows."""
@@ -61,12 +63,10 @@ class LocalEngine:
         tokenizer: Any,
         *,
         batch_tokens: int | None = None,
-        write_tokens: int = 16_384,
         autocast: bool = False,
     ) -> None:
         """`batch_tokens` bounds a forward, padding included; default 2048 on a CPU, where more does not
-        fit its caches, and 16384 elsewhere. `write_tokens` bounds the prompts and replies that are
-        generated together. `autocast` computes in bfloat16.
+        fit its caches, and 16384 elsewhere. `autocast` computes in bfloat16.
 
         Raises ValueError for a model that changes its logits after the output layer.
         """
@@ -76,7 +76,6 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.positions: int = model.config.max_position_embeddings
         self.batch_tokens = batch_tokens or (2_048 if model.device.type == "cpu" else 16_384)
-        self.write_tokens = write_tokens
         self.autocast = autocast
         self.protocol: ChoiceProtocol = "letters"
         self._waiting: dict[asyncio.AbstractEventLoop, list[tuple[_Row, asyncio.Future[list[float]]]]] = {}
@@ -89,13 +88,12 @@ class LocalEngine:
         device: str = "cpu",
         dtype: str = "float32",
         batch_tokens: int | None = None,
-        write_tokens: int = 16_384,
         autocast: bool = False,
     ) -> Self:
         """The checkpoint at `path` and its tokenizer; `dtype` is the name of a torch dtype."""
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype)).to(device)
         tokenizer = AutoTokenizer.from_pretrained(path)
-        return cls(model, tokenizer, batch_tokens=batch_tokens, write_tokens=write_tokens, autocast=autocast)
+        return cls(model, tokenizer, batch_tokens=batch_tokens, autocast=autocast)
 
     # --- choice ----------------------------------------------------------------------------------
 
@@ -175,8 +173,8 @@ class LocalEngine:
         progress: Progress | None = None,
     ) -> list[str]:
         """A reply to each prompt, without control tokens. Temperature 0 takes the likeliest token;
-        `top_k` of 0 or less and `top_p` of 1 leave all tokens in. The same seed, prompts and
-        `write_tokens` give the same replies. `thinking` is passed on to the chat template.
+        `top_k` of 0 or less and `top_p` of 1 leave all tokens in. The same seed and prompts
+        give the same replies. `thinking` is passed on to the chat template.
 
         Raises EngineRejected if a prompt and `max_new_tokens` exceed the model's positions.
         """
@@ -187,7 +185,7 @@ class LocalEngine:
         replies, done = [""] * len(rendered), 0
         with self._inference(), torch.random.fork_rng(self._random_devices()):
             torch.manual_seed(seed)
-            for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], self.write_tokens):
+            for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], WRITE_TOKENS):
                 texts = self._generate_bucket([rendered[index] for index in bucket], config)
                 for index, text in zip(bucket, texts, strict=True):
                     replies[index] = text

@@ -69,16 +69,12 @@ class AnswerStore:
 
     def totals(self) -> dict[str, dict[str, int]]:
         """By role: answers kept, and the tokens spent for them in all runs."""
-        answers = dict(self._do("SELECT role, COUNT(*) FROM answers GROUP BY role"))
-        spent = {role: (prompt, completion) for role, prompt, completion in self._do("SELECT * FROM spent")}
-        return {
-            role: {
-                "answers": count,
-                "prompt_tokens": spent.get(role, (0, 0))[0],
-                "completion_tokens": spent.get(role, (0, 0))[1],
-            }
-            for role, count in sorted(answers.items())
-        }
+        rows = self._do(
+            "SELECT role, COUNT(*), COALESCE(prompt_tokens, 0), COALESCE(completion_tokens, 0)"
+            " FROM answers LEFT JOIN spent USING (role) GROUP BY role ORDER BY role"
+        )
+        names = ("answers", "prompt_tokens", "completion_tokens")
+        return {role: dict(zip(names, counts, strict=True)) for role, *counts in rows}
 
     def _do(self, statement: str, *values: object) -> list[Any]:
         try:

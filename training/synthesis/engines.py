@@ -33,7 +33,6 @@ Value = TypeVar("Value")
 
 LONGEST_WAIT_S = 60.0
 _REFUSALS_AT_START = 20
-_TEXTS_OF_A_CALL = 64
 
 
 class EngineFailed(TrainingError):

@@ -1,7 +1,6 @@
 """The configuration of a synthesis run: `training/configs/synthesize.toml`, read by `training.config.load`."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -32,11 +31,11 @@ class EngineAt(Section):
     backoff_s: Seconds = 1.0
     """Wait before the first retry; it doubles each time, up to a minute, with random jitter."""
 
-    def key(self, environment: Mapping[str, str] | None = None) -> SecretStr | None:
+    def key(self) -> SecretStr | None:
         """Raises ConfigError when the variable is not set."""
         if self.api_key_env is None:
             return None
-        value = (os.environ if environment is None else environment).get(self.api_key_env)
+        value = os.environ.get(self.api_key_env)
         if not value:
             raise ConfigError(f"api_key_env: the environment variable {self.api_key_env} is not set")
         return SecretStr(value)

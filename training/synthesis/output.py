@@ -22,10 +22,7 @@ from training.synthesis.options import Synthesis
 from training.synthesis.recipe import Outcome
 from training.synthesis.source_users import User
 
-_NOT_COMPARED = {
-    "run": {"output", "cache", "limit", "malformed", "users_at_once", "teacher", "judge"},
-    "engine": {"model"},
-}
+_NOT_COMPARED = {"output", "cache", "limit", "malformed", "users_at_once", "teacher", "judge"}
 
 
 class OutputFailed(TrainingError):
@@ -33,10 +30,9 @@ class OutputFailed(TrainingError):
 
 
 def settings_of(config: Synthesis) -> dict[str, Any]:
-    """The settings that the rows depend on: all but paths, timeouts and concurrency."""
-    settings = config.model_dump(mode="json", exclude=_NOT_COMPARED["run"])
-    engines = {role: getattr(config, role).model_dump(include=_NOT_COMPARED["engine"]) for role in ("teacher", "judge")}
-    return settings | engines
+    """The settings that the rows depend on: all but paths, timeouts and concurrency; of the engines their models."""
+    engines = {"teacher": {"model": config.teacher.model}, "judge": {"model": config.judge.model}}
+    return config.model_dump(mode="json", exclude=_NOT_COMPARED) | engines
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -77,6 +77,5 @@ def _kind(path: Path) -> type[UserRow]:
 
 
 def _user(row: UserRow) -> User:
-    if isinstance(row, RlRow | BehavioursRow):
-        return User(row.uid or "", tuple(triple.comparison() for triple in row.history))
-    return User(row.userid or "", tuple(row.comparisons()))
+    uid = row.userid if isinstance(row, UpiRow) else row.uid
+    return User(uid or "", tuple(triple.comparison() for triple in row.history))

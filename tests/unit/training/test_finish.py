@@ -27,11 +27,13 @@ from tests.unit.training.small_runs import (
 )
 from training import dpo, finish, sft
 from training.checkpoint import MARKER, run_dir, save
+from training.config import run_script
 from training.progress import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
-STAGES = {"sft": (sft.main, SFT, sft_row), "dpo": (dpo.main, DPO, alignx_row)}
+STAGES = {"sft": (sft.SftConfig, sft.sft, SFT, sft_row), "dpo": (dpo.DpoConfig, dpo.dpo, DPO, alignx_row)}
+METRICS = ".metrics.json.unfinished"
 SHORT = ("optim.max_steps=2", "run.save_every=100")
 
 
@@ -40,9 +42,9 @@ def run(tmp_path: Path, base: Path) -> Callable[..., Path]:
     """Runs the command of a stage to its end; the folder of its checkpoint."""
 
     def runs(stage: str, *overrides: str) -> Path:
-        main, text, row = STAGES[stage]
+        kind, run_stage, text, row = STAGES[stage]
         rows = write_rows(tmp_path / f"{stage}.jsonl", [row(number) for number in range(32)])
-        main([str(write_config(tmp_path, text, model=base, data=rows)), *overrides])
+        run_script(kind, run_stage, [str(write_config(tmp_path, text, model=base, data=rows)), *overrides])
         return tmp_path / "out"
 
     return runs
@@ -60,15 +62,15 @@ def fails(error: Exception) -> Callable[..., Any]:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Makes the disk full for text files of this name."""
-    write_text = Path.write_text
+    """Makes the disk full for files of this name."""
+    opened = Path.open
 
-    def writes(path: Path, *given: Any, **named: Any) -> int:
+    def opens(path: Path, *given: Any, **named: Any) -> Any:
         if path.name == name:
             raise full()
-        return write_text(path, *given, **named)
+        return opened(path, *given, **named)
 
-    monkeypatch.setattr(Path, "write_text", writes)
+    monkeypatch.setattr(Path, "open", opens)
 
 
 def assert_trained(out: Path, base: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_card_that_cannot_be_made_leaves_the_weights(
     assert said.endswith(f"; the weights are in {out}")
 
 
-@pytest.mark.parametrize(("name", "act"), [("README.md", "the model card"), ("metrics.json.fresh", "the metrics")])
+@pytest.mark.parametrize(("name", "act"), [("README.md", "the model card"), (METRICS, "the metrics")])
 def test_a_file_that_the_disk_refuses_leaves_the_weights(
     run: Callable[..., Path],
     base: Path,
@@ -144,7 +146,7 @@ def test_metrics_that_cannot_be_written_leave_none_of_an_earlier_run(
 ):
     earlier = run_dir(run("sft", *SHORT)) / "metrics.json"
     assert earlier.exists()
-    refuse(monkeypatch, "metrics.json.fresh")
+    refuse(monkeypatch, METRICS)
     run("sft", *SHORT)
     assert not earlier.exists()
 

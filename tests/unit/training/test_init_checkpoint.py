@@ -16,11 +16,12 @@ WRITE_AND_READ = """
 import json, sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from training.init_checkpoint import main
+from training.config import run_script
+from training.init_checkpoint import InitConfig, init_checkpoint
 
 folder, letters = sys.argv[1], json.loads(sys.argv[2])
 for _ in range(2):  # the second replaces the first
-    main(["training/configs/init_checkpoint.toml", f"output={folder}"])
+    run_script(InitConfig, init_checkpoint, ["training/configs/init_checkpoint.toml", f"output={folder}"])
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder)
 torch.manual_seed(0)

@@ -91,13 +91,14 @@ def test_two_processes_under_zero_3_that_are_killed_and_resume_fine_tune_as_one_
 
 DYING = """
 import os, signal
-from training import sft
+from training.config import run_script
 from training.progress import Progress
+from training.sft import SftConfig, sft
 
 def die(self, args, state, *rest, **more):
     if state.global_step == 4:
         os.kill(os.getpid(), signal.SIGKILL)
 
 Progress.on_step_end = die
-sft.main()
+run_script(SftConfig, sft)
 """

@@ -13,12 +13,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.unit.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
 from training.checkpoint import MARKER, run_dir
-from training.config import Data, load
+from training.config import Data, load, run_script
 from training.data.formats import SftRow
 from training.data.tokens import SftEncoder, tokenize
 from training.exceptions import CheckpointError, ConfigError, DatasetError
 from training.progress import Progress
-from training.sft import SftConfig, Trainer, main, sft
+from training.sft import SftConfig, Trainer, sft
 from training.speed.batches import Bucketed, Collator
 from training.speed.prefix_sharing import IGNORED
 
@@ -283,6 +283,6 @@ def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(
     with pytest.raises(CheckpointError, match=r"holds no config.json"):
         sft(load(config, SftConfig, [f"model.path={tmp_path / 'empty'}"]))
     with pytest.raises(SystemExit) as end:
-        main([str(config), "optim.batch=3"])
+        run_script(SftConfig, sft, [str(config), "optim.batch=3"])
     assert end.value.code == 2
     assert "batch 3 is no multiple of micro_batch 4" in capsys.readouterr().err

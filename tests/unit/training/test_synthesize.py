@@ -13,7 +13,7 @@ import pytest
 from alignx.schemas.interactions import ComparisonInteraction
 from services.prompts.profiles import load_profile
 from tests.unit.training.synthesis.mock_engines import MockEngines, block, by_rules, history, reply_of, write_users
-from training.config import load
+from training.config import load, run_script
 from training.data.formats import SftRow
 from training.data.reading import read
 from training.exceptions import ConfigError, DatasetError, TrainingError
@@ -21,7 +21,7 @@ from training.synthesis.engines import EngineFailed, pause
 from training.synthesis.options import Synthesis
 from training.synthesis.output import OutputFailed
 from training.synthesis.signals import ProfileScorer
-from training.synthesize import main, synthesize
+from training.synthesize import synthesize
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "training" / "configs" / "synthesize.toml"
@@ -387,7 +387,9 @@ def test_the_shipped_configuration_is_valid() -> None:
 
 def test_mistakes_are_named_before_anything_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([str(SHIPPED), "targets.scorer=oracle", "checks.secnd=0.5", "judge.url=localhost"])
+        run_script(
+            Synthesis, synthesize, [str(SHIPPED), "targets.scorer=oracle", "checks.secnd=0.5", "judge.url=localhost"]
+        )
     assert ended.value.code == 2
     said = capsys.readouterr().err
     for part in ("synthesize.toml: targets.scorer:", "'profile' or 'sequence'", "checks.secnd: unknown", "judge.url:"):

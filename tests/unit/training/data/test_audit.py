@@ -16,7 +16,7 @@ ROWS = range(40)
 
 
 def looked_at(kind: str, rows: Sequence[dict[str, Any]]) -> Quality:
-    quality = Quality(KINDS[kind])
+    quality = Quality()
     for row in rows:
         quality.add(KINDS[kind].model_validate(row))
     return quality

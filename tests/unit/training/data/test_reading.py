@@ -123,9 +123,9 @@ def test_malformed_rows_are_counted_by_reason_and_shown_without_text(tmp_path: P
 
 def test_only_the_first_examples_are_kept(tmp_path: Path):
     path = written(tmp_path / "rows.jsonl", as_lines([rl()]) + b"x\n" * 100)
-    report = ReadReport(max_examples=3)
+    report = ReadReport()
     list(read(path, RlRow, report=report))
-    assert [example.location for example in report.examples] == ["line 2", "line 3", "line 4"]
+    assert [example.location for example in report.examples] == [f"line {number}" for number in range(2, 7)]
     assert report.left_out == 100
 
 

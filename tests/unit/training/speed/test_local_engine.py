@@ -253,17 +253,17 @@ def test_it_rewards_by_the_likelihood_that_serving_chooses_by(engine: LocalEngin
     assert found[1].total == 0
 
 
-def test_writing_repeats_with_its_seed_and_counts_rows(engine: LocalEngine) -> None:
+def test_writing_repeats_with_its_seed_and_counts_rows(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [messages(query)[:2] for query in QUERIES]
     seen: list[tuple[int, int]] = []
     torch.manual_seed(7)
     before = torch.get_rng_state()
     options = {"max_new_tokens": 6, "temperature": 1.0, "top_p": 0.9, "top_k": 50}
-    small = LocalEngine(engine.model, engine.tokenizer, write_tokens=800)
-    first = small.generate(prompts, seed=1, progress=lambda done, total: seen.append((done, total)), **options)
+    monkeypatch.setattr("training.speed.local_engine.WRITE_TOKENS", 800)
+    first = engine.generate(prompts, seed=1, progress=lambda done, total: seen.append((done, total)), **options)
     assert torch.equal(before, torch.get_rng_state()), "the caller's random state stays"
-    assert first == small.generate(prompts, seed=1, **options)
-    assert first != small.generate(prompts, seed=2, **options)
+    assert first == engine.generate(prompts, seed=1, **options)
+    assert first != engine.generate(prompts, seed=2, **options)
     assert len(seen) > 1
     assert seen[-1] == (len(QUERIES), len(QUERIES))
     assert engine.generate([], max_new_tokens=3) == []

@@ -7,7 +7,7 @@ import torch
 from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from training.speed.attention import attention_in_float32
+from training.trl_arguments import attention_in_float32
 
 
 @pytest.fixture(autouse=True)
