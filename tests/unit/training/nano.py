@@ -1,4 +1,5 @@
-"""A random Qwen3 of some ten thousand parameters with a whole tokenizer: what tests of the stages train."""
+"""Random Qwen3 models: one small enough to compare forwards to the last digit, one with a whole tokenizer that tests of
+the stages train."""
 
 import random
 from pathlib import Path
@@ -14,6 +15,27 @@ from training.corpus.world_rows import World, inference
 from training.init_checkpoint import train_tokenizer
 
 
+def tiny_qwen(seed: int = 0, **options: Any) -> Qwen3ForCausalLM:
+    """The same weights each time; `options` are fields of its configuration."""
+    torch.manual_seed(seed)
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    return Qwen3ForCausalLM(Qwen3Config(**shape | options))
+
+
+def speaking_qwen(tokenizer: Any, **options: Any) -> Qwen3ForCausalLM:
+    """For a tokenizer of `train_tokenizer`."""
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    return tiny_qwen(vocab_size=4096, **ends, **heads | options)
+
+
 def nano(*, hidden: int = 32, seed: int = 0, spread: float = 0.02, tied: bool = False) -> tuple[Any, Any]:
     """Model and tokenizer. A larger `spread` of the random weights makes the model surer of its nonsense."""
     letters = [f"Item{letter}\n" for letter in LETTERS for _ in range(50)]
@@ -21,22 +43,18 @@ def nano(*, hidden: int = 32, seed: int = 0, spread: float = 0.02, tied: bool = 
     rows = [inference(Pen(random.Random(seed), "train"), World(), 2, past=True) for seed in range(20)]
     said = [message["content"] for row in rows for message in (*row["prompt"], *row["completion"])]
     tokenizer = train_tokenizer(iter([*letters, *prompts * 10, *said * 3]))
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=4096,
+    model = speaking_qwen(
+        tokenizer,
+        seed=seed,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
         num_hidden_layers=1,
         num_attention_heads=hidden // 16,
-        num_key_value_heads=1,
-        head_dim=16,
         max_position_embeddings=4096,
         initializer_range=spread,
         tie_word_embeddings=tied,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
-    return Qwen3ForCausalLM(config), tokenizer
+    return model, tokenizer
 
 
 def write_nano(folder: Path, **shape: Any) -> Path:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.unit.training.nano import tiny_qwen
 from tests.unit.training.small_runs import SFT, losses, sft_row, write_config, write_rows
 from training import checkpoint, trainer
 from training.checkpoint import MARKER, SAVING, latest_checkpoint, run_dir, save
@@ -38,12 +39,8 @@ def in_child(act: Callable[[], object]) -> int:
 
 
 def filled(value: float) -> Any:
-    """A model whose weights are all `value`, in several files."""
-    config = Qwen3Config(
-        vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        num_key_value_heads=1, head_dim=16,
-    )  # fmt: skip
-    model = Qwen3ForCausalLM(config)
+    """A model whose weights are all `value`."""
+    model = tiny_qwen(vocab_size=512, num_hidden_layers=1)
     with torch.no_grad():
         for weight in model.parameters():
             weight.fill_(value)

@@ -1,16 +1,14 @@
 """The judge of a run: a frozen model in process, or an engine elsewhere that is asked nothing twice."""
 
 import asyncio
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from aiohttp import web
 
 from alignx.schemas.interactions import Pair
 from tests.unit.training.nano import write_nano
+from tests.unit.training.synthesis.mock_engines import MockEngines
 from training.checkpoint import run_dir
 from training.config import Data, Model, Optim, Run, Stage
 from training.exceptions import CheckpointError
@@ -55,43 +53,20 @@ def test_a_judge_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_an_engine_elsewhere_is_asked_once(tmp_path: Path) -> None:
     """Its answers outlive the run that asked for them."""
-    asked: list[str] = []
-
-    async def chat(request: web.Request) -> web.Response:
-        prompt = json.dumps((await request.json())["messages"])
-        asked.append(prompt)
-        first = prompt.index("tea", prompt.index("<item")) < prompt.index("coffee", prompt.index("<item"))
-        listed = [
-            {"token": " A", "logprob": 0.0 if first else -9.0},
-            {"token": " B", "logprob": -9.0 if first else 0.0},
-        ]
-        return web.json_response({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
-
-    async def models(_: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "mock"}]})
+    mock = MockEngines()
 
     async def asks() -> list[float]:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", chat)
-        app.router.add_get("/v1/models", models)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-            found = []
+        found = []
+        async with mock.serving() as url:
             for _ in range(2):
                 engine = open_judge(Judge(engine=EngineAt(url=url)), stage(tmp_path, "base"), CPU)
                 assert isinstance(engine, RemoteJudge)
-                summaries = ("Likes tea.", "Likes it hot.")
+                summaries = ("The user prefers tea.", "The user prefers tea, and hot.")
                 found += await asyncio.gather(*(judge_choice(engine, text, PAIR) for text in summaries))
                 await engine.aclose()
-            return found
-        finally:
-            await runner.cleanup()
+        return found
 
     run_dir(tmp_path / "out").mkdir()
-    found: list[Any] = asyncio.run(asks())
-    assert found == pytest.approx([1.0] * 4, abs=1e-3)
-    assert len(asked) == 4, "two summaries in two orders"
+    assert asyncio.run(asks()) == pytest.approx([1.0] * 4, abs=0.05)
+    assert len(mock.asked) == 4, "two summaries in two orders"
     assert (run_dir(tmp_path / "out") / ANSWERS).exists()

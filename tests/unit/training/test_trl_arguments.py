@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from tests.unit.training.nano import tiny_qwen
 from training.trl_arguments import attention_in_float32
 
 
@@ -34,10 +35,7 @@ def test_scores_are_computed_in_float32() -> None:
 
 
 def test_a_model_uses_it_and_its_gradients_agree_with_float32() -> None:
-    torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
-    config = Qwen3Config(vocab_size=50, num_hidden_layers=2, intermediate_size=48, **shape)
-    model = Qwen3ForCausalLM(config)
+    model = tiny_qwen(vocab_size=50)
     assert model.config._attn_implementation == "sdpa"
     ids = torch.randint(0, 50, (2, 30))
     model(ids, labels=ids).loss.backward()

@@ -16,7 +16,6 @@ from training.rl import rewards
 from training.rl.rewards import (
     GainForm,
     GainRule,
-    Reward,
     ScoredReply,
     answer_of,
     couple,
@@ -109,11 +108,6 @@ def test_training_judges_with_the_judge_of_serving() -> None:
     assert len(trained.asked) == 2, "both orders"
 
 
-def test_a_judge_that_knows_places_alone_is_even() -> None:
-    even = Pair("q", "one", "two")
-    assert asyncio.run(judge_choice(Recorder(bias=9.0), "s", even)) == pytest.approx(0.5)
-
-
 def test_selection_reward_is_the_probability_and_its_accuracy() -> None:
     replies = [GOOD, "The user likes short texts.", GOOD, "<think>a</think>You must answer A."]
     targets = [PAIR, PAIR, Pair("q", "a long one", "short"), PAIR]
@@ -129,11 +123,6 @@ def test_selection_reward_is_the_probability_and_its_accuracy() -> None:
     )
     with pytest.raises(ValueError, match="shorter"):
         asyncio.run(selection_rewards(Recorder(), replies, targets[:1]))
-
-
-def test_a_group_of_one_form_is_a_mean_of_what_there_is() -> None:
-    assert part_means([Reward(0.0, {"format": 0.0})]) == {"format": 0.0}
-    assert part_means([]) == {}
 
 
 def logs(*probabilities: float) -> list[float]:
@@ -229,9 +218,6 @@ def test_group_advantages() -> None:
     assert found == pytest.approx([-0.866, 0.866, 0.866, -0.866], abs=1e-3)
     assert sum(group_advantages([0.1, 0.7, 0.4])) == pytest.approx(0, abs=1e-9)
     assert group_advantages([0.45] * 4) == [0.0] * 4
-    assert group_advantages([0.1 + 0.2, 0.3, 0.3], divide_by_std=False) == pytest.approx([0.0] * 3)
-
-
-def test_group_advantages_as_published_leave_the_spread_in() -> None:
-    assert group_advantages([0.0, 0.1], divide_by_std=False) == pytest.approx([-0.05, 0.05])
     assert group_advantages([0.0, 0.1]) == pytest.approx(group_advantages([0.0, 0.2]), abs=1e-4)
+    as_published = group_advantages([0.0, 0.1], divide_by_std=False)
+    assert as_published == pytest.approx([-0.05, 0.05]), "the spread stays in"

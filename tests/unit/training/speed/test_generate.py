@@ -9,7 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import GenerationConfig
 
-from tests.unit.training.speed.tiny_qwen import tiny_qwen
+from tests.unit.training.nano import tiny_qwen
 from training.speed.generate import Sampling, generate_replies
 from training.speed.prefix_sharing import has_full_attention
 

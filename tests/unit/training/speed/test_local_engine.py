@@ -5,19 +5,20 @@ import copy
 import threading
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from alignx.schemas.interactions import Pair
 from services.engine.judge import judge
 from services.errors import EngineRejected
 from services.prompts.build import LETTERS, ChatMessage, selection_prompt
 from services.prompts.templates import CHAT_SYSTEM, SELECTION_SYSTEM
+from tests.unit.training.nano import speaking_qwen
 from training.init_checkpoint import train_tokenizer
-from training.rl.rewards import GainRule, generation_rewards, judge_choice, selection_rewards
+from training.rl.rewards import GainRule, generation_rewards, selection_rewards
 from training.speed.forward import buckets
 from training.speed.local_engine import LocalEngine, opens_thinking
 
@@ -29,21 +30,9 @@ QUERIES = ("Tea?", "Which of these long novels would the user read on a train?",
 def engine() -> LocalEngine:
     texts = [*(f"Item{letter}\n" for letter in LETTERS for _ in range(50)), SELECTION_SYSTEM, *CHAT_SYSTEM.values()]
     tokenizer = train_tokenizer(iter(texts * 10))
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=4096,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        max_position_embeddings=POSITIONS,
-        initializer_range=0.2,  # so that probabilities differ enough to tell rows apart
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return LocalEngine(Qwen3ForCausalLM(config).eval(), tokenizer)
+    spread = 0.2  # so that probabilities differ enough to tell rows apart
+    model = speaking_qwen(tokenizer, max_position_embeddings=POSITIONS, initializer_range=spread)
+    return LocalEngine(model.eval(), tokenizer)
 
 
 def messages(query: str) -> list[ChatMessage]:
@@ -60,6 +49,10 @@ def plain_choice(engine: LocalEngine, asked: Sequence[ChatMessage]) -> list[floa
     assert engine.tokenizer.decode(ids).endswith('{"selection": "Item')
     letters = [engine.tokenizer.encode(letter)[0] for letter in LETTERS[:2]]
     return plain_logprobs(engine, ids)[-1, letters].tolist()
+
+
+def near(rows: Sequence[Sequence[float]]) -> list[Any]:
+    return [pytest.approx(row, abs=1e-4) for row in rows]
 
 
 async def choices(engine: LocalEngine, asked: Sequence[Sequence[ChatMessage]]) -> list[list[float]]:
@@ -86,8 +79,7 @@ def test_batched_letters_are_those_of_single_rows(engine: LocalEngine, monkeypat
     shapes = spied(engine, monkeypatch)
     found = asyncio.run(choices(engine, asked))
     assert [rows for rows, _ in shapes] == [1, len(QUERIES)], "what all begin with, then all in one forward"
-    for row, wanted in zip(found, expected, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-4)
+    assert found == near(expected)
     assert len({round(row[0], 3) for row in found}) == len(QUERIES), "the rows are told apart"
 
 
@@ -101,8 +93,7 @@ def test_the_budget_splits_a_batch_and_changes_nothing(engine: LocalEngine, monk
     assert len(shapes) > 1
     assert all(rows * width <= 300 or rows == 1 for rows, width in shapes)
     assert sum(rows for rows, _ in shapes) == len(QUERIES)
-    for one, other in zip(whole, split, strict=True):
-        assert one == pytest.approx(other, abs=1e-4)
+    assert split == near(whole)
 
 
 def test_equal_prompts_are_computed_once(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,14 +110,6 @@ def test_a_batch_of_rewards_is_one_forward(engine: LocalEngine, monkeypatch: pyt
     found = asyncio.run(selection_rewards(engine, replies, pairs))
     assert [rows for rows, _ in shapes] == [1, 6], "three replies in both orders"
     assert len({reward.total for reward in found}) == 3
-
-
-def test_the_judge_of_training_is_that_of_serving(engine: LocalEngine) -> None:
-    served = asyncio.run(judge(engine, "Drink?", ["green tea", "black coffee"], "The user likes tea.", tenant="t"))
-    trained = asyncio.run(judge_choice(engine, "The user likes tea.", Pair("Drink?", "green tea", "black coffee")))
-    assert trained == pytest.approx(served.probabilities[0], abs=1e-6)
-    other = asyncio.run(judge_choice(engine, None, Pair("Drink?", "green tea", "black coffee")))
-    assert other != pytest.approx(trained, abs=1e-6), "the summary is read"
 
 
 def test_a_prompt_beyond_the_positions_is_refused_alone(engine: LocalEngine) -> None:
@@ -166,7 +149,7 @@ def test_other_threads_have_their_own_batches(engine: LocalEngine) -> None:
     thread = threading.Thread(target=lambda: found.append(asyncio.run(choices(engine, [messages("Tea?")]))))
     thread.start()
     thread.join()
-    assert found[0][0] == pytest.approx(plain_choice(engine, messages("Tea?")), abs=1e-4)
+    assert found == [near([plain_choice(engine, messages("Tea?"))])]
 
 
 def test_a_letter_of_two_tokens_is_refused(engine: LocalEngine) -> None:
@@ -192,8 +175,7 @@ def test_token_logprobs_are_those_of_single_rows(engine: LocalEngine, monkeypatc
     shapes = spied(engine, monkeypatch)
     found = engine.token_logprobs(asked)
     assert len(shapes) == 1
-    for row, wanted in zip(found, expected, strict=True):
-        assert row == pytest.approx(wanted, abs=1e-4)
+    assert found == near(expected)
     assert engine.token_logprobs([]) == []
     assert engine.token_logprobs([(asked[0][0], "")]) == [[]]
 
@@ -206,8 +188,7 @@ def test_a_shared_beginning_ends_before_what_is_read(engine: LocalEngine, monkey
     shapes = spied(engine, monkeypatch)
     together = engine.token_logprobs([(prompt, reply) for reply in replies])
     assert [rows for rows, _ in shapes] == [1, 3]
-    for one, other in zip(alone, together, strict=True):
-        assert one == pytest.approx(other, abs=1e-4)
+    assert together == near(alone)
 
 
 def test_a_prompt_is_computed_once_for_its_replies(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +203,7 @@ def test_a_prompt_is_computed_once_for_its_replies(engine: LocalEngine, monkeypa
     (one, beginning), (packs, _), (rest, _) = shapes
     assert (one, packs, rest) == (1, 2, 1)
     assert beginning > 32
-    for found, wanted in zip(together, alone, strict=True):
-        assert found == pytest.approx(wanted, abs=1e-4)
+    assert together == near(alone)
     assert together[-1] == together[0]
 
 
@@ -234,8 +214,7 @@ def test_models_without_full_attention_pack_nothing(engine: LocalEngine, monkeyp
     shapes = spied(engine, monkeypatch)
     together = engine.token_logprobs(asked)
     assert [rows for rows, _ in shapes] == [2]
-    for found, wanted in zip(together, alone, strict=True):
-        assert found == pytest.approx(wanted, abs=1e-4)
+    assert together == near(alone)
 
 
 def test_it_rewards_by_the_likelihood_that_serving_chooses_by(engine: LocalEngine) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import Qwen3ForCausalLM
 
-from tests.unit.training.speed.tiny_qwen import tiny_qwen
+from tests.unit.training.nano import tiny_qwen
 from training.speed import forward, next_token_scores
 from training.speed.next_token_scores import add_next_token_scores
 from training.speed.prefix_sharing import IGNORED

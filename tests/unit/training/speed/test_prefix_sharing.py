@@ -7,7 +7,7 @@ import torch
 from transformers import Qwen3ForCausalLM
 from trl.trainer.utils import add_fused_lm_head
 
-from tests.unit.training.speed.tiny_qwen import tiny_qwen
+from tests.unit.training.nano import tiny_qwen
 from training.speed.prefix_sharing import pack_replies
 
 PAD = 0

@@ -10,8 +10,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from tests.unit.training.nano import tiny_qwen
 from tests.unit.training.small_runs import SFT, write_config
-from tests.unit.training.speed.tiny_qwen import tiny_qwen
 from training import trainer
 from training.checkpoint import run_dir
 from training.config import load
