@@ -1,5 +1,6 @@
 """Checkpoints are whole or not there: killed savers, a full disk, another configuration."""
 
+import errno
 import json
 import os
 import resource
@@ -14,15 +15,23 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.unit.training.nano import tiny_qwen
-from tests.unit.training.small_runs import SFT, losses, sft_row, write_config, write_rows
+from tests.unit.training.small_runs import DPO, SFT, losses, sft_row, write_config, write_rows
 from training import checkpoint, trainer
 from training.checkpoint import MARKER, SAVING, latest_checkpoint, run_dir, save
 from training.config import load
+from training.dpo import DpoConfig, dpo
 from training.exceptions import CheckpointError
+from training.progress import Progress
 from training.sft import SftConfig, sft
 from training.trainer import StageTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
+
+
+STAGES: dict[str, tuple[Any, Any, str, str]] = {
+    "sft": (SftConfig, sft, SFT, "sft_rows"),
+    "dpo": (DpoConfig, dpo, DPO, "alignx_rows"),
+}
 
 
 def in_child(act: Callable[[], object]) -> int:
@@ -109,6 +118,39 @@ def test_only_marked_checkpoints_count_and_the_others_go(tmp_path: Path):
     assert latest_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "checkpoint-10", "checkpoint-notes"}
     assert latest_checkpoint(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "error"), [("sft", KeyboardInterrupt()), ("dpo", OSError(errno.ENOSPC, "No space left on device"))]
+)
+def test_a_run_that_breaks_off_resumes_to_the_same_losses(
+    tmp_path: Path,
+    base: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    error: BaseException,
+):
+    kind, train, text, rows = STAGES[stage]
+    data = request.getfixturevalue(rows)
+    straight, broken = (
+        load(write_config(tmp_path / name, text, model=base, data=data), kind) for name in ("straight", "broken")
+    )
+    whole = train(straight)
+
+    def breaking(self: Progress, args: object, state: Any, *rest: object, **more: object) -> None:
+        if state.global_step == 4:
+            raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "on_step_end", breaking)
+        with pytest.raises(type(error)):
+            train(broken)
+    assert not broken.run.output.exists()
+    assert [path.name for path in run_dir(broken.run.output).glob("checkpoint-*")] == ["checkpoint-3"]
+    resumed = train(broken)
+    assert losses(broken.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
+    assert resumed["tokens"] == whole["tokens"]
 
 
 def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(

@@ -15,36 +15,25 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.integrations import TensorBoardCallback
 
-from tests.unit.training.small_runs import (
-    DPO,
-    SFT,
-    alignx_row,
-    hide_metadata,
-    losses,
-    sft_row,
-    write_config,
-    write_rows,
-)
-from training import dpo, finish, sft
+from tests.unit.training.small_runs import SFT, hide_metadata, write_config
+from training import finish
 from training.checkpoint import MARKER, run_dir, save
 from training.config import run_script
-from training.progress import Progress
+from training.sft import SftConfig, sft
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
-STAGES = {"sft": (sft.SftConfig, sft.sft, SFT, sft_row), "dpo": (dpo.DpoConfig, dpo.dpo, DPO, alignx_row)}
 METRICS = ".metrics.json.unfinished"
 SHORT = ("optim.max_steps=2", "run.save_every=100")
 
 
 @pytest.fixture
-def run(tmp_path: Path, base: Path) -> Callable[..., Path]:
-    """Runs the command of a stage to its end; the folder of its checkpoint."""
+def run(tmp_path: Path, base: Path, sft_rows: Path) -> Callable[..., Path]:
+    """Runs a stage to its end; the folder of its checkpoint."""
+    config = str(write_config(tmp_path, SFT, model=base, data=sft_rows))
 
-    def runs(stage: str, *overrides: str) -> Path:
-        kind, run_stage, text, row = STAGES[stage]
-        rows = write_rows(tmp_path / f"{stage}.jsonl", [row(number) for number in range(32)])
-        run_script(kind, run_stage, [str(write_config(tmp_path, text, model=base, data=rows)), *overrides])
+    def runs(*overrides: str) -> Path:
+        run_script(SftConfig, sft, [config, *overrides])
         return tmp_path / "out"
 
     return runs
@@ -92,12 +81,11 @@ def warning(caplog: pytest.LogCaptureFixture) -> str:
 # --- the card and the metrics ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", STAGES)
 def test_a_library_without_metadata_is_named_in_the_card(
-    run: Callable[..., Path], base: Path, monkeypatch: pytest.MonkeyPatch, stage: str, caplog: pytest.LogCaptureFixture
+    run: Callable[..., Path], base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     hide_metadata(monkeypatch, "deepspeed")
-    out = run(stage, *SHORT)
+    out = run(*SHORT)
     assert_trained(out, base)
     told = (out / "README.md").read_text()
     assert "- deepspeed not installed\n" in told
@@ -105,18 +93,16 @@ def test_a_library_without_metadata_is_named_in_the_card(
     assert not [record for record in caplog.records if record.name == "alignx.training"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("error", [full(), KeyError("one line\nand another")], ids=["disk", "bug"])
 def test_a_card_that_cannot_be_made_leaves_the_weights(
     run: Callable[..., Path],
     base: Path,
     monkeypatch: pytest.MonkeyPatch,
-    stage: str,
     error: Exception,
     caplog: pytest.LogCaptureFixture,
 ):
     monkeypatch.setattr(finish, "_libraries", fails(error))
-    out = run(stage, *SHORT)
+    out = run(*SHORT)
     assert_trained(out, base)
     assert not (out / "README.md").exists()
     assert json.loads((run_dir(out) / "metrics.json").read_text())["steps"] == 2
@@ -126,7 +112,7 @@ def test_a_card_that_cannot_be_made_leaves_the_weights(
 
 
 @pytest.mark.parametrize(("name", "act"), [("README.md", "the model card"), (METRICS, "the metrics")])
-def test_a_file_that_the_disk_refuses_leaves_the_weights(
+def test_a_file_that_the_disk_refuses_leaves_the_weights_and_nothing_of_an_earlier_run(
     run: Callable[..., Path],
     base: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -134,21 +120,14 @@ def test_a_file_that_the_disk_refuses_leaves_the_weights(
     act: str,
     caplog: pytest.LogCaptureFixture,
 ):
+    run(*SHORT)
     refuse(monkeypatch, name)
-    out = run("sft", *SHORT)
+    out = run(*SHORT)
     assert_trained(out, base)
     cause = "OSError: [Errno 28] No space left on device"
     assert warning(caplog) == f"writing {act} failed ({cause}); the weights are in {out}"
-
-
-def test_metrics_that_cannot_be_written_leave_none_of_an_earlier_run(
-    run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-):
-    earlier = run_dir(run("sft", *SHORT)) / "metrics.json"
-    assert earlier.exists()
-    refuse(monkeypatch, METRICS)
-    run("sft", *SHORT)
-    assert not earlier.exists()
+    assert (out / "README.md").exists() == (name == METRICS)
+    assert (run_dir(out) / "metrics.json").exists() == (name != METRICS)
 
 
 def test_the_card_of_peft_comes_before_no_weights(
@@ -157,7 +136,7 @@ def test_the_card_of_peft_comes_before_no_weights(
     """Its save_pretrained begins with one, in checkpoints to resume from as well."""
     broken = ImportError("Using ModelCard.from_template requires Jinja2 to be installed")
     monkeypatch.setattr(PeftModel, "create_or_update_model_card", fails(broken))
-    out = run("sft", "model.lora.rank=4", "run.save_every=2", "optim.max_steps=3")
+    out = run("model.lora.rank=4", "run.save_every=2", "optim.max_steps=3")
     assert_trained(out, base)
     adapter = out.with_name("out.adapter")
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
@@ -171,28 +150,10 @@ def test_a_log_that_fails_after_the_last_step_leaves_the_weights(
     run: Callable[..., Path], base: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(TensorBoardCallback, "on_train_end", fails(full()))
-    out = run("sft", *SHORT, "run.tensorboard=true")
+    out = run(*SHORT, "run.tensorboard=true")
     assert_trained(out, base)
     assert (out / "README.md").exists()
     assert warning(caplog).endswith(f"; all steps are done, and the weights go to {out}")
-
-
-def test_a_failure_before_the_last_step_ends_the_run_and_it_resumes(
-    run: Callable[..., Path], tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def breaking(self: Progress, args: object, state: Any, *rest: object, **more: object) -> None:
-        if state.global_step == 4:
-            raise full()
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "on_step_end", breaking)
-        with pytest.raises(OSError, match="No space left"):
-            run("sft")
-    assert not (tmp_path / "out").exists()
-    assert (run_dir(tmp_path / "out") / "checkpoint-3" / MARKER).exists()
-    out = run("sft")
-    assert_trained(out, base)
-    assert len(losses(out)) == 6
 
 
 def test_old_checkpoints_that_cannot_be_removed_end_no_run(
@@ -206,7 +167,7 @@ def test_old_checkpoints_that_cannot_be_removed_end_no_run(
         remove(path, *given, **named)
 
     monkeypatch.setattr(shutil, "rmtree", removes)
-    out = run("sft", "run.save_every=1", "run.keep=1", "optim.max_steps=4")
+    out = run("run.save_every=1", "run.keep=1", "optim.max_steps=4")
     assert_trained(out, base)
     left = sorted(path.name for path in run_dir(out).glob("checkpoint-*"))
     assert left == ["checkpoint-1", "checkpoint-3"]
@@ -247,7 +208,7 @@ def test_a_model_that_cannot_be_saved_is_told_before_the_first_step(
     odd = shutil.copytree(base, tmp_path / "odd")
     (odd / "generation_config.json").write_text(json.dumps({"do_sample": False, "temperature": 0.6}))
     with pytest.raises(SystemExit) as end:
-        run("sft", f"model.path={odd}")
+        run(f"model.path={odd}")
     assert end.value.code == 2
     told = capsys.readouterr()
     assert f"a checkpoint of {odd} cannot be written: GenerationConfig is invalid" in told.err

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.unit.training.small_runs import SFT, alignx_row, losses, sft_row, write_config, write_rows
-from training.checkpoint import MARKER, run_dir
+from tests.unit.training.small_runs import SFT, alignx_row, sft_row, write_config, write_rows
+from training.checkpoint import run_dir
 from training.config import Data, load, run_script
 from training.data.formats import SftRow
 from training.data.tokens import SftEncoder, tokenize
 from training.exceptions import CheckpointError, ConfigError, DatasetError
-from training.progress import Progress
 from training.sft import SftConfig, Trainer, sft
 from training.speed.batches import Bucketed, Collator
 from training.speed.prefix_sharing import IGNORED
@@ -36,6 +36,11 @@ def config(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
     return write_config(tmp_path, SFT, model=base, data=sft_rows)
 
 
+@pytest.fixture
+def tokenizer(base: Path) -> Any:
+    return AutoTokenizer.from_pretrained(base)
+
+
 # --- tokens --------------------------------------------------------------------------------------
 
 
@@ -43,9 +48,12 @@ def row(reply: str, question: str = "Which tea?") -> SftRow:
     return SftRow.model_validate({"prompt": question, "response": reply})
 
 
-def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>a</think>\n\nGreen.")])
+def encode(tokenizer: Any, *rows: SftRow, max_length: int = 500, completion_only: bool = True) -> list[dict[str, Any]]:
+    return SftEncoder(tokenizer, max_length=max_length, completion_only=completion_only).encode(rows)
+
+
+def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(tokenizer: Any):
+    (made,) = encode(tokenizer, row("<think>a</think>\n\nGreen."))
     asked = tokenizer.apply_chat_template(
         [{"role": "user", "content": "Which tea?"}], add_generation_prompt=True, return_dict=False
     )
@@ -57,37 +65,33 @@ def test_the_prompt_is_what_an_engine_reads_and_the_reply_ends_the_turn(base: Pa
     assert made["length"] == len(made["input_ids"])
 
 
-def test_reasoning_survives_a_template_that_cuts_it_out(base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
+def test_reasoning_survives_a_template_that_cuts_it_out(tokenizer: Any):
     tokenizer.chat_template = THINKS_FIRST
-    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("<think>\nwhy\n</think>\n\nSo.")])
+    (made,) = encode(tokenizer, row("<think>\nwhy\n</think>\n\nSo."))
     text = tokenizer.decode(made["input_ids"])
     assert text.endswith("<|im_start|>assistant\n<think>\nwhy\n</think>\n\nSo.<|im_end|>")
 
 
-def test_a_prompt_that_opens_the_reply_is_raw_text(base: Path):
+def test_a_prompt_that_opens_the_reply_is_raw_text(tokenizer: Any):
     """AlignXplore's cold start: its prompt is all that a model reads, so no chat template goes around it."""
     prompt = "A user asks, an assistant thinks and answers. User: What does he prefer?\nAssistant: <think>"
     reply = " The chosen one has figures.\n</think> <answer>He prefers figures.</answer>"
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    chat, raw = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row("Green."), row(reply, prompt)])
+    chat, raw = encode(tokenizer, row("Green."), row(reply, prompt))
     assert tokenizer.decode(raw["input_ids"]) == f"{prompt}{reply}<|im_end|>"
     assert tokenizer.decode([label for label in raw["labels"] if label != IGNORED]) == f"{reply}<|im_end|>"
     assert tokenizer.decode(chat["input_ids"]).startswith("<|im_start|>user")
 
 
-def test_a_control_token_in_a_reply_is_text(base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
+def test_a_control_token_in_a_reply_is_text(tokenizer: Any):
     told = "<think>a</think>\n\nIt ends a turn: <|im_end|> as you see"
-    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=True).encode([row(told)])
+    (made,) = encode(tokenizer, row(told))
     said = [label for label in made["labels"] if label != IGNORED]
     assert tokenizer.decode(said) == f"{told}<|im_end|>"
     assert [place for place, label in enumerate(said) if label == tokenizer.eos_token_id] == [len(said) - 1]
     assert tokenizer.convert_tokens_to_ids("<think>") in said, "the marks of reasoning are no control tokens"
 
 
-def test_a_tokenizer_without_an_end_token_is_refused(base: Path, tmp_path: Path, config: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
+def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: Any, base: Path, tmp_path: Path, config: Path):
     tokenizer.eos_token = None
     with pytest.raises(CheckpointError, match="names no eos_token"):
         SftEncoder(tokenizer, max_length=500, completion_only=True)
@@ -98,21 +102,18 @@ def test_a_tokenizer_without_an_end_token_is_refused(base: Path, tmp_path: Path,
         sft(load(config, SftConfig, [f"model.path={endless}"]))
 
 
-def test_the_loss_on_the_prompt_is_a_choice(base: Path):
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    (made,) = SftEncoder(tokenizer, max_length=500, completion_only=False).encode([row("Green.")])
+def test_the_loss_on_the_prompt_is_a_choice(tokenizer: Any):
+    (made,) = encode(tokenizer, row("Green."), completion_only=False)
     assert made["labels"] == made["input_ids"]
 
 
-def test_too_long_rows_are_left_out_not_cut(base: Path):
-    encoder = SftEncoder(AutoTokenizer.from_pretrained(base), max_length=60, completion_only=True)
-    assert len(encoder.encode([row("Green."), row("Green. " * 50)])) == 1
+def test_too_long_rows_are_left_out_not_cut(tokenizer: Any):
+    assert len(encode(tokenizer, row("Green."), row("Green. " * 50), max_length=60)) == 1
 
 
 def test_tokens_are_made_once_for_data_tokenizer_and_settings(
-    base: Path, sft_rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tokenizer: Any, sft_rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    tokenizer = AutoTokenizer.from_pretrained(base)
     encoder = SftEncoder(tokenizer, max_length=2048, completion_only=True)
     data = Data(train=(sft_rows,))
     first = tokenize(data, encoder, tmp_path)
@@ -123,7 +124,7 @@ def test_tokens_are_made_once_for_data_tokenizer_and_settings(
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
-def test_data_of_another_kind_and_of_rows_too_long_are_told(base: Path, sft_rows: Path, tmp_path: Path, config: Path):
+def test_data_of_another_kind_and_of_rows_too_long_are_told(tmp_path: Path, config: Path):
     alignx = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(3)])
     with pytest.raises(DatasetError, match="AlignX"):
         sft(load(config, SftConfig, [f"data.train=['{alignx}']"]))
@@ -191,11 +192,12 @@ def token_rows(folder: Path) -> list[dict[str, list[int]]]:
     return list(Dataset.from_file(str(path)))
 
 
-def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path):
+def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path, capsys: pytest.CaptureFixture[str]):
     loaded = load(config, SftConfig, ["optim.max_steps=20", "run.save_every=100"])
     found = sft(loaded)
     history = [entry["loss"] for entry in found["history"]]
     assert history[-1] < history[0] - 1
+    assert "MFU" not in capsys.readouterr().out, "nobody knows the peak of a CPU"
     AutoModelForCausalLM.from_pretrained(loaded.run.output)
     card = (loaded.run.output / "README.md").read_text()
     for told in ("48 rows", "stage: `sft`", "seed: 3", "`optim.learning_rate` | `0.01`", "- trl 1.16", "vllm serve"):
@@ -204,27 +206,6 @@ def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path):
     assert written["stage"] == "sft"
     assert written["tokens_per_second"] > 0
     assert not list(run_dir(loaded.run.output).glob("checkpoint-*"))
-
-
-def test_an_interrupted_run_resumes_to_the_same_loss(
-    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
-):
-    straight = load(write_config(tmp_path / "straight", SFT, model=base, data=sft_rows), SftConfig)
-    sft(straight)
-    broken = load(write_config(tmp_path / "broken", SFT, model=base, data=sft_rows), SftConfig)
-
-    def breaking(self: Progress, args: object, state: object, *rest: object, **more: object) -> None:
-        if state.global_step == 4:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "on_step_end", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            sft(broken)
-    assert (run_dir(broken.run.output) / "checkpoint-3" / MARKER).exists()
-    found = sft(broken)
-    assert losses(broken.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
-    assert found["tokens"] == json.loads((run_dir(straight.run.output) / "metrics.json").read_text())["tokens"]
 
 
 def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):

@@ -161,50 +161,48 @@ def test_the_profile_foresees_what_recurs() -> None:
 # --- what does not -------------------------------------------------------------------------------
 
 
-def test_a_teacher_that_gives_targets_away_is_refused(tmp_path: Path) -> None:
-    report = run(MockEngines(lambda prompt, _: by_rules(prompt, 2)), tmp_path)
-    assert report["first"]["leaked"] == report["first"]["candidates"] == 8
-    assert report["first"]["without_draft"] == 2
-    assert report["streaming"]["attempted"] == 0
-    assert rows_of(tmp_path) == []
+def leaking_merge(prompt: str, earlier: int) -> str:
+    leaked = "<think>The held-out choices agree.</think>The user prefers calm. The user prefers tea."
+    return leaked if "<draft " in prompt else by_rules(prompt, earlier)
 
 
-def test_a_reply_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    report = run(MockEngines(lambda *_: reply_of("calm", "tea"), finish_reason="length"), tmp_path)
-    assert report["first"]["unreadable"] == 8
-    assert report["rows_out"] == 0
+OUTCOMES: dict[str, tuple[MockEngines, dict[str, int], int]] = {
+    "a teacher that gives targets away": (
+        MockEngines(lambda prompt, _: by_rules(prompt, 2)),
+        {"candidates": 8, "leaked": 8, "without_draft": 2},
+        0,
+    ),
+    "a merge that gives targets away": (MockEngines(leaking_merge), {"merges": 2, "leaked": 2 + 2}, 0),
+    "replies that are cut off": (
+        MockEngines(lambda *_: reply_of("calm", "tea"), finish_reason="length"),
+        {"unreadable": 8},
+        0,
+    ),
+    "drafts that the judge learns nothing from": (
+        MockEngines(lambda *_: reply_of("quiet")),
+        {"repeated": 2 * 3, "failed_first_check": 2},
+        0,
+    ),
+    "half the targets, enough for a draft and not for a row": (
+        MockEngines(lambda *_: reply_of("tea")),
+        {"passed_first_check": 2, "merges": 0, "failed_second_check": 2},
+        0,
+    ),
+    "a single passing draft, which needs no merge": (
+        MockEngines(lambda *_: reply_of("calm", "tea")),
+        {"passed_first_check": 2, "merges": 0},
+        4,
+    ),
+}
 
 
-def test_a_merge_that_gives_targets_away_is_refused(tmp_path: Path) -> None:
-    def replier(prompt: str, earlier: int) -> str:
-        leaked = "<think>The held-out choices agree.</think>The user prefers calm. The user prefers tea."
-        return leaked if "<draft " in prompt else by_rules(prompt, earlier)
-
-    report = run(MockEngines(replier), tmp_path)
-    assert report["first"]["merges"] == 2
-    assert report["first"]["leaked"] == 2 + 2
-    assert report["rows_out"] == 0
-
-
-def test_a_draft_the_judge_learns_nothing_from_is_refused(tmp_path: Path) -> None:
-    report = run(MockEngines(lambda *_: reply_of("quiet")), tmp_path)
-    assert report["first"]["repeated"] == 2 * 3
-    assert report["first"]["failed_first_check"] == 2
-    assert report["rows_out"] == 0
-
-
-def test_half_the_targets_are_enough_for_a_draft_and_not_for_a_row(tmp_path: Path) -> None:
-    report = run(MockEngines(lambda *_: reply_of("tea")), tmp_path)
-    assert report["first"]["passed_first_check"] == 2
-    assert report["first"]["merges"] == 0
-    assert report["first"]["failed_second_check"] == 2
-    assert report["rows_out"] == 0
-
-
-def test_a_single_passing_draft_needs_no_merge(tmp_path: Path) -> None:
-    report = run(MockEngines(lambda *_: reply_of("calm", "tea")), tmp_path)
-    assert report["first"]["merges"] == 0
-    assert report["rows_out"] == 4
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_what_becomes_of_drafts(case: str, tmp_path: Path) -> None:
+    mock, counts, rows = OUTCOMES[case]
+    report = run(mock, tmp_path)
+    assert {stage: report["first"][stage] for stage in counts} == counts
+    assert len(rows_of(tmp_path)) == report["rows_out"] == rows
+    assert report["streaming"]["attempted"] == rows // 2, "a user without a first row gets no second"
 
 
 def test_a_first_row_may_be_kept_alone_or_left_out(tmp_path: Path) -> None:

@@ -182,12 +182,23 @@ def test_rows_of_no_known_kind_are_described_by_their_fields(tmp_path: Path):
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("keep", [0.999, 0.5, 0.01])
-def test_an_array_that_breaks_off_is_fatal(tmp_path: Path, keep: float):
-    content = as_array([rl(number) for number in range(3000)])
-    path = written(tmp_path / "rows.json", content[: int(len(content) * keep)])
-    with pytest.raises(DatasetError, match=r"rows.json is no whole JSON array: behind row \d+"):
-        list(read(path, RlRow))
+MANY = [rl(number) for number in range(3000)]
+ARRAY, PARQUET, ARCHIVE = as_array(MANY), as_parquet(MANY), gzip.compress(as_lines(MANY))
+BROKEN: list[tuple[str, bytes, str]] = [
+    *(
+        ("rows.json", ARRAY[: int(len(ARRAY) * kept)], r"is no whole JSON array: behind row \d+")
+        for kept in (0.999, 0.5, 0.01)
+    ),
+    ("short.jsonl.gz", ARCHIVE[: len(ARCHIVE) // 2], "cannot be read"),
+    ("bad.jsonl.gz", ARCHIVE[:99] + b"x" * 999, "cannot be read"),
+    ("rows.parquet", PARQUET[: len(PARQUET) // 2], "is no whole Parquet file"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "says"), BROKEN, ids=range(len(BROKEN)))
+def test_a_file_that_breaks_off_is_fatal(tmp_path: Path, name: str, content: bytes, says: str):
+    with pytest.raises(DatasetError, match=f"{name} {says}"):
+        list(read(written(tmp_path / name, content), RlRow))
 
 
 def test_an_array_with_a_syntax_error_does_not_quote_it(tmp_path: Path):
@@ -195,20 +206,6 @@ def test_an_array_with_a_syntax_error_does_not_quote_it(tmp_path: Path):
     with pytest.raises(DatasetError) as caught:
         list(read(path, RlRow))
     assert "SECRET" not in str(caught.value)
-
-
-def test_a_broken_archive_is_fatal(tmp_path: Path):
-    whole = gzip.compress(as_lines([rl(number) for number in range(3000)]))
-    for name, content in (("short.jsonl.gz", whole[: len(whole) // 2]), ("bad.jsonl.gz", whole[:99] + b"x" * 999)):
-        with pytest.raises(DatasetError, match=f"{name} cannot be read"):
-            list(read(written(tmp_path / name, content), RlRow))
-
-
-def test_a_broken_parquet_file_is_fatal(tmp_path: Path):
-    whole = as_parquet([rl(number) for number in range(3000)])
-    path = written(tmp_path / "rows.parquet", whole[: len(whole) // 2])
-    with pytest.raises(DatasetError, match=r"rows.parquet is no whole Parquet file"):
-        list(read(path, RlRow))
 
 
 @pytest.mark.parametrize("content", [b"", b" \n\n", b"[]", as_parquet([rl()])[:0]])

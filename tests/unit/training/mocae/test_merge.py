@@ -83,13 +83,6 @@ def test_the_adapter_of_a_point_computes_the_merge(base: Path, experts: list[Exp
     assert float((summed - summed_logits(base, experts, (0, 0, 0))).abs().max()) > 1e-2
 
 
-def test_a_corner_is_the_expert(base: Path, folders: list[Path], experts: list[Expert], tmp_path: Path) -> None:
-    save_adapter(merge_experts(experts, (1, 0, 0)), tmp_path / "corner")
-    corner = logits(base, tmp_path / "corner")
-    assert float((corner - logits(base, folders[0])).abs().max()) <= 1e-5
-    assert float((corner - logits(base, folders[1])).abs().max()) > 1e-2
-
-
 def test_what_weights_are_served_by_computes_their_merge(
     base: Path, folders: list[Path], experts: list[Expert], tmp_path: Path
 ) -> None:

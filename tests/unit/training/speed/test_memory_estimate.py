@@ -14,7 +14,7 @@ from training.config import load
 from training.exceptions import ConfigError
 from training.sft import SftConfig, sft
 from training.speed import memory_estimate
-from training.speed.memory_estimate import GB, MicroBatch, check_memory, estimate_memory
+from training.speed.memory_estimate import GB, MemoryEstimate, MicroBatch, check_memory, estimate_memory
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
@@ -57,6 +57,12 @@ def config_of(folder: Path, model: Path, *overrides: str) -> SftConfig:
     return load(write_config(folder, SFT, model=model, data=folder), SftConfig, overrides)
 
 
+def estimated(config: SftConfig, largest: MicroBatch) -> MemoryEstimate:
+    estimate = estimate_memory(config, largest)
+    assert estimate is not None
+    return estimate
+
+
 def batch(rows: int, tokens: int, **rest: Any) -> MicroBatch:
     return MicroBatch(rows, tokens, "sft.max_length", **rest)
 
@@ -73,8 +79,7 @@ def test_a_step_takes_about_the_estimated_memory(
     command = [sys.executable, "-W", "ignore", "-c", MEASURE, str(folder), str(rows), str(tokens), precision]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-2000:]
-    estimate = estimate_memory(config_of(tmp_path, folder, f"run.precision={precision}"), batch(rows, tokens))
-    assert estimate is not None
+    estimate = estimated(config_of(tmp_path, folder, f"run.precision={precision}"), batch(rows, tokens))
     ratio = estimate.total / int(done.stdout)
     assert 0.7 < ratio < 1.8, "1.2 and 1.3 where this was written: holes between tensors are fewer in a small model"
 
@@ -82,23 +87,20 @@ def test_a_step_takes_about_the_estimated_memory(
 def test_the_parts_follow_what_is_trained_and_where(tmp_path: Path):
     folder = shape(tmp_path / "shape", 4, 1_000)
     parameters = 1_000 * 192 + 4 * (192 * (6 + 2 + 2 + 6) * 32 + 3 * 192 * 512 + 2 * 192) + 192
-    full = estimate_memory(config_of(tmp_path, folder), batch(2, 64))
-    assert full is not None
+    full = estimated(config_of(tmp_path, folder), batch(2, 64))
     assert (full.weights, full.gradients, full.optimizer) == (4 * parameters, 4 * parameters, 8 * parameters)
     adapters = 4 * 4 * (4 * 192 + 2 * 192 + 2 * 64)  # rank 4; q, k, v and o of four layers
     overrides = ("model.lora.rank=4", "model.dtype=bfloat16")
-    lora = estimate_memory(config_of(tmp_path, folder, *overrides), batch(2, 64))
-    assert lora is not None
+    lora = estimated(config_of(tmp_path, folder, *overrides), batch(2, 64))
     assert (lora.weights, lora.gradients) == (2 * parameters + 4 * adapters, 4 * adapters)
-    with_judge = estimate_memory(config_of(tmp_path, folder), batch(2, 64, frozen_copies=1))
-    assert with_judge is not None
+    with_judge = estimated(config_of(tmp_path, folder), batch(2, 64, frozen_copies=1))
     assert with_judge.other == full.weights
 
 
 def test_activations_grow_with_the_batch_and_checkpointing_leaves_few(tmp_path: Path):
     folder = shape(tmp_path / "shape", 4, 1_000)
     counts = [
-        estimate_memory(config_of(tmp_path, folder, *overrides), batch(rows, tokens, is_masked=masked))
+        estimated(config_of(tmp_path, folder, *overrides), batch(rows, tokens, is_masked=masked))
         for rows, tokens, masked, overrides in [
             (2, 256, False, ()),
             (4, 256, False, ()),
@@ -107,7 +109,7 @@ def test_activations_grow_with_the_batch_and_checkpointing_leaves_few(tmp_path: 
             (2, 256, False, ("run.precision=bf16",)),
         ]
     ]
-    one, two, masked, checkpointed, half = (count.activations for count in counts if count)
+    one, two, masked, checkpointed, half = (count.activations for count in counts)
     assert two == pytest.approx(2 * one, rel=0.02)
     assert masked == one + 2 * 256 * 256 * 5
     assert checkpointed < one / 2
@@ -116,19 +118,13 @@ def test_activations_grow_with_the_batch_and_checkpointing_leaves_few(tmp_path: 
 
 def test_sharding_divides_what_zero_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = shape(tmp_path / "shape", 2, 1_000)
-    alone = estimate_memory(config_of(tmp_path, folder, "run.precision=bf16"), batch(1, 64))
+    alone = estimated(config_of(tmp_path, folder, "run.precision=bf16"), batch(1, 64))
     monkeypatch.setenv("WORLD_SIZE", "8")
-    ways = {
-        name: estimate_memory(config_of(tmp_path, folder, "run.precision=bf16", f"run.deepspeed={path}"), batch(1, 64))
-        for name, path in {
-            "2": ROOT / "training/configs/deepspeed/zero2.json",
-            "3": FULL.parent / "deepspeed/zero3.json",
-        }.items()
-    }
-    two, three = ways["2"], ways["3"]
-    assert alone
-    assert two
-    assert three
+    files = (FULL.parent / "deepspeed" / f"zero{stage}.json" for stage in (2, 3))
+    two, three = (
+        estimated(config_of(tmp_path, folder, "run.precision=bf16", f"run.deepspeed={file}"), batch(1, 64))
+        for file in files
+    )
     assert two.weights == alone.weights / 2, "DeepSpeed's are bfloat16, beside float32 masters"
     assert three.weights == two.weights / 8
     assert two.optimizer == three.optimizer == alone.weights / 4 * 12 / 8
@@ -147,15 +143,9 @@ def test_the_shipped_recipes_fit_the_cards_they_name(tmp_path: Path, monkeypatch
         tie_word_embeddings=False,
     )
     eight.save_pretrained(tmp_path)
-    lora = estimate_memory(
-        load(FULL / "alignxplus_sft_lora.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384)
-    )
+    lora = estimated(load(FULL / "alignxplus_sft_lora.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384))
     monkeypatch.setenv("WORLD_SIZE", "8")
-    sharded = estimate_memory(
-        load(FULL / "alignxplus_sft.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384)
-    )
-    assert lora
-    assert sharded
+    sharded = estimated(load(FULL / "alignxplus_sft.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384))
     assert 20 * GB < lora.total < 80 * GB
     assert 20 * GB < sharded.total < 80 * GB
 

@@ -71,9 +71,3 @@ def test_a_run_on_a_known_card_prints_and_keeps_its_mfu(
         [6 * weights * rate / 1e12 for rate in steps], rel=0.1
     )
     assert found["tokens"] == history[-1]["tokens"]
-
-
-def test_a_run_on_a_cpu_has_none(tmp_path: Path, base: Path, sft_rows: Path, capsys: pytest.CaptureFixture[str]):
-    found = sft(load(write_config(tmp_path, SFT, model=base, data=sft_rows), SftConfig, ["optim.max_steps=1"]))
-    assert "MFU" not in capsys.readouterr().out
-    assert "mfu" not in found["history"][0]
