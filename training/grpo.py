@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import training.libraries  # noqa: F401  # checks the versions of TRL and transformers before their import
 
@@ -31,19 +31,19 @@ from accelerate import PartialState
 from datasets import Dataset
 from datasets.exceptions import DatasetGenerationError
 from datasets.utils.logging import disable_progress_bar
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from trl import GRPOConfig as Arguments
 
 from services.prompts.profiles import load_profile
 from training.checkpoint import resume_point, run_dir
-from training.config import Fraction, PositiveInt, Stage, devices, run_script
+from training.config import Stage, devices, run_script
 from training.data.formats import AlignXploreRow, RlRow
 from training.data.reading import ReadReport, read
 from training.exceptions import ConfigError, DatasetError
 from training.finish import finish
 from training.judges import Judge, close_judge, open_judge
-from training.rl.policy import RolloutPlan, Trainer
-from training.rl.rewards import GainForm, GainRule
+from training.rl.policy import Trainer
+from training.rl.rewards import GainRule
 from training.rl.rollouts import (
     RewardFunction,
     judgement_reward,
@@ -51,60 +51,12 @@ from training.rl.rollouts import (
     make_rollout,
     streaming_reward_function,
 )
-from training.rl.rows import RolloutSettings, paired_rows, single_rows
+from training.rl.rows import Grpo, paired_rows, single_rows
 from training.speed.memory_estimate import MicroBatch, available_memory, check_memory
 from training.trl_arguments import load_tokenizer, on_cpu, shared_arguments
 
 PROMPTS: Final = "prompts"
 """Folder of the run with its rows as an Arrow file, written anew at each start."""
-
-
-class Grpo(RolloutSettings):
-    reward: Literal["streaming", "jud", "gen"]
-    """AlignXplore+'s two stages; AlignXplore's choice of a judge; its likelihood under a response model."""
-    updates: PositiveInt = 1
-    """Optimizer steps made of one rollout; the published AlignXplore+ makes four."""
-    new_tokens: PositiveInt = 2_048
-    """Longest reply in tokens; a longer one is truncated, and earns nothing unless it is well formed."""
-    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Clip range of a token's probability ratio, both ways."""
-    delta: Annotated[float, Field(gt=1)] | None = None
-    """Dual clip: the largest ratio of a token with a negative advantage; AlignXplore+ has 3.0."""
-    loss: Literal["bnpo", "dapo"] = "bnpo"
-    """Mean over the tokens of a micro-batch, or over those of all rows of the step."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
-    beta: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the KL divergence from the model the run starts from; above 0 that stays in memory as well."""
-    advantage: Literal["group-std", "unscaled-as-published"] = "group-std"
-    """Whether rewards less their group's mean are divided by its standard deviation. AlignXplore's
-    published code means to, but divides by the truth value of `std > 0`, which is 1."""
-    gain: GainForm = "probability-sum"
-    """Gen: the likelihood of a response."""
-    margin: Fraction = 0.03
-    """Gen: by how much the likelihood ratio must rise."""
-    smooth: bool = False
-    """Gen: the logistic of the gain instead of 0 or 1."""
-    share_prompts: bool = True
-    """Whether the replies to a prompt share its computation in training. Their mask grows with the square
-    of the tokens of prompt and replies together: not for prompts of many thousand tokens."""
-    write_tokens: PositiveInt = 131_072
-    """Most tokens of prompts and replies in the cache while the model itself writes them."""
-    vllm: Literal["off", "colocate", "server"] = "off"
-    """What writes the replies: the model itself, vLLM on the same GPUs, or `trl vllm-serve` elsewhere."""
-    vllm_url: str | None = None
-    """Of that server, such as http://127.0.0.1:8000."""
-    vllm_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Share of each GPU's memory for vLLM on the same GPUs."""
-
-    @property
-    def stages(self) -> int:
-        return 2 if self.reward == "streaming" else 1
-
-    @model_validator(mode="after")
-    def _check_server(self) -> Self:
-        if (self.vllm == "server") != (self.vllm_url is not None):
-            raise ValueError('vllm = "server" needs vllm_url, and no other value takes it')
-        return self
 
 
 class GrpoConfig(Stage):
@@ -158,20 +110,6 @@ class GrpoConfig(Stage):
             cached_tokens=min(cached, whole),
             frozen_copies=copies,
             other_bytes=grpo.vllm_memory * available_memory() if grpo.vllm == "colocate" else 0.0,
-        )
-
-    def plan(self) -> RolloutPlan:
-        """Raises ConfigError."""
-        run, grpo = self.run, self.grpo
-        return RolloutPlan(
-            seed=run.seed,
-            stages=grpo.stages,
-            users=self.users(),
-            updates=grpo.updates,
-            share_prompts=grpo.share_prompts,
-            generate_here=grpo.vllm == "off" and not run.deepspeed and not run.fsdp,
-            batch_tokens=grpo.write_tokens,
-            autocast=run.precision == "bf16" and not on_cpu(),
         )
 
 
@@ -264,7 +202,8 @@ def grpo(config: GrpoConfig) -> dict[str, Any]:
         processing_class=tokenizer,
         reward_funcs=reward_function(config, judge, tokenizer),
         rollout_func=make_rollout(settings, config.run.seed) if settings.reward == "streaming" else None,
-        plan=config.plan(),
+        settings=settings,
+        users=config.users(),
     )
     with close_judge(judge, trainer.async_loop, config.run.output):
         trainer.train(checkpoint)

@@ -8,58 +8,41 @@ private in TRL, which is why trl==1.16.* is pinned (tests/unit/training/test_pri
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from trl import GRPOTrainer
 
-from training.rl.rows import RolloutSampler
+from training.config import Stage
+from training.rl.rows import Grpo, RolloutSampler
 from training.speed.generate import Sampling, generate_replies
 from training.speed.prefix_sharing import has_full_attention, pack_replies
 from training.trainer import StageTrainer
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutPlan:
-    """What the trainer needs beside TRL's arguments."""
-
-    seed: int
-    stages: int
-    """Consecutive rows of the dataset that belong to one user."""
-    users: int
-    """Users of a rollout, over all devices."""
-    updates: int
-    """Optimizer steps made of a rollout."""
-    share_prompts: bool
-    generate_here: bool
-    """Whether replies are generated here and not by TRL: not with vLLM or a sharded model."""
-    batch_tokens: int
-    """Most tokens in the cache of a generation."""
-    autocast: bool
-    """Whether it generates in bfloat16; on a CPU that is slower for single tokens."""
-
-
 class Trainer(StageTrainer, GRPOTrainer):  # type: ignore[misc]  # trl is untyped here
-    def __init__(self, *, plan: RolloutPlan, **arguments: Any) -> None:
-        self._plan = plan
+    def __init__(self, *, config: Stage, settings: Grpo, users: int, **arguments: Any) -> None:
+        """`users` make a rollout, over all devices."""
+        self._settings = settings
+        self._users = users
         self._generator_step = -1
         self._buffered_inputs: list[dict[str, Any]] | None = None  # TRL's name
-        super().__init__(**arguments)
+        super().__init__(config=config, **arguments)
         full_attention = has_full_attention(self.model)
-        self._generates = plan.generate_here and full_attention
-        self._shares = plan.share_prompts and full_attention and not self.aux_loss_enabled
+        is_sharded = config.run.deepspeed or config.run.fsdp
+        self._generates = settings.vllm == "off" and not is_sharded and full_attention
+        self._shares = settings.share_prompts and full_attention and not self.aux_loss_enabled
 
     # --- 1. the rows of a rollout ----------------------------------------------------------------
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         return RolloutSampler(
             len(self.train_dataset),
-            stages=self._plan.stages,
-            users=self._plan.users,
+            stages=self._settings.stages,
+            users=self._users,
             generations=self.num_generations,
             reads=self.args.steps_per_generation,
-            seed=self._plan.seed,
+            seed=self._config.run.seed,
         )
 
     # --- 2. its replies --------------------------------------------------------------------------
@@ -79,10 +62,12 @@ class Trainer(StageTrainer, GRPOTrainer):  # type: ignore[misc]  # trl is untype
             temperature=self.temperature,
             end_tokens=tuple(self.eos_token_ids),
             pad=self._tokenizer.pad_token_id,
-            batch_tokens=self._plan.batch_tokens,
+            batch_tokens=self._settings.write_tokens,
         )
+        device = self.accelerator.device.type
+        is_half = self._config.run.precision == "bf16" and device != "cpu"  # slower for single tokens there
         model.eval()
-        with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self._plan.autocast):
+        with torch.autocast(device, torch.bfloat16, enabled=is_half):
             prompts = prompt_ids[::num_generations]
             replies = generate_replies(model, prompts, num_generations, sampling, self._random_generator())
         model.train(training)
@@ -93,7 +78,7 @@ class Trainer(StageTrainer, GRPOTrainer):  # type: ignore[misc]  # trl is untype
         uninterrupted one."""
         if self._generator_step != self.state.global_step:
             self._generator_step = self.state.global_step
-            name = f"{self._plan.seed}/{self.state.global_step}/{self.accelerator.process_index}"
+            name = f"{self._config.run.seed}/{self.state.global_step}/{self.accelerator.process_index}"
             seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
             self._generator = torch.Generator(self.accelerator.device).manual_seed(seed)
         return self._generator
@@ -108,7 +93,7 @@ class Trainer(StageTrainer, GRPOTrainer):  # type: ignore[misc]  # trl is untype
         reads = self.args.steps_per_generation
         if self._step % reads == 0 or self._buffered_inputs is None:
             rollout = self._generate_and_score_completions(generation_batch)
-            order = _order_by_length(rollout, self.num_generations, self._plan.updates)
+            order = _order_by_length(rollout, self.num_generations, self._settings.updates)
             self._buffered_inputs = [
                 {name: value[rows] if value.ndim else value for name, value in rollout.items()}
                 for rows in order.split(len(order) // reads)

@@ -24,7 +24,7 @@ from training.rl.rewards import (
     scored_answer,
     selection_rewards,
 )
-from training.rl.rows import Choice, RolloutSettings, stage2_prompt
+from training.rl.rows import Choice, Grpo, stage2_prompt
 from training.speed.local_engine import opens_thinking
 
 RewardFunction = Callable[..., Awaitable[list[float]]]
@@ -35,7 +35,7 @@ LogMetric = Callable[[str, float], None] | None
 # --- two-stage generation ------------------------------------------------------------------------
 
 
-def make_rollout(settings: RolloutSettings, seed: int) -> Callable[[list[list[ChatMessage]], Any], dict[str, Any]]:
+def make_rollout(settings: Grpo, seed: int) -> Callable[[list[list[ChatMessage]], Any], dict[str, Any]]:
     """TRL's `rollout_func`: writes stage 1, picks one reply a user, writes stage 2 on it.
 
     Adds the column `picked`, true for the stage-1 reply that became the past. The pick depends on seed,
@@ -68,7 +68,7 @@ def make_rollout(settings: RolloutSettings, seed: int) -> Callable[[list[list[Ch
     return rollout
 
 
-def _pick(summaries: Sequence[str], settings: RolloutSettings, rng: random.Random) -> int:
+def _pick(summaries: Sequence[str], settings: Grpo, rng: random.Random) -> int:
     usable = [index for index, summary in enumerate(summaries) if summary] if settings.pick == "usable" else []
     return rng.choice(usable or range(len(summaries)))
 
@@ -92,7 +92,7 @@ def _interleave(first: list[Any] | None, second: list[Any] | None, count: int) -
 # --- rewards -------------------------------------------------------------------------------------
 
 
-def judgement_reward(settings: RolloutSettings, engine: LetterEngine, tokenizer: Any) -> RewardFunction:
+def judgement_reward(settings: Grpo, engine: LetterEngine, tokenizer: Any) -> RewardFunction:
     """R_jud; logs the share of well-formed replies, the judge's accuracy and probability."""
     opened, prompts = opens_thinking(tokenizer), load_profile(settings.selection_prompts)
 
@@ -122,7 +122,7 @@ def likelihood_reward(scorer: TokenScorer, tokenizer: Any, rule: GainRule) -> Re
     return likelihood
 
 
-def streaming_reward_function(settings: RolloutSettings, engine: LetterEngine, tokenizer: Any) -> RewardFunction:
+def streaming_reward_function(settings: Grpo, engine: LetterEngine, tokenizer: Any) -> RewardFunction:
     """The judge's probability of what the user chose, coupled over the two stages.
 
     Logs the metrics of `judgement_reward` by stage. With "batch-mean" the mean is over the users of this

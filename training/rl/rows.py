@@ -8,18 +8,19 @@ services/prompts, as in serving.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Final, Literal, TypedDict
+from typing import Annotated, Final, Literal, Self, TypedDict
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.items import item_text
 from services.prompts.build import ChatMessage, estimate_tokens, fit_interactions
 from services.prompts.profiles import OWN, PromptProfile, load_profile
-from training.config import PositiveInt, Prompts, Section
+from training.config import Fraction, PositiveInt, Prompts, Section
 from training.data.formats import AlignXploreRow, RlRow, Triple
+from training.rl.rewards import GainForm
 
 HISTORY_ROLE: Final = "history"
 """Role of the only message of a stage-2 row. It is no prompt: TRL hands a rollout the prompts alone, so
@@ -29,8 +30,8 @@ _FRAME_TOKENS: Final = 64
 """Allowance for the tags around the parts of a prompt and what a chat template puts around messages."""
 
 
-class RolloutSettings(Section):
-    """What rows, rollout and reward must agree on; the defaults are those of AlignXplore+."""
+class Grpo(Section):
+    """The table [grpo]; the defaults are those of AlignXplore+."""
 
     generations: Annotated[int, Field(ge=2)] = 4
     """Replies to each prompt."""
@@ -49,6 +50,51 @@ class RolloutSettings(Section):
     .5; "batch-mean" takes `weight` times the mean of the rollout."""
     pick: Literal["any", "usable"] = "any"
     """Streaming: whether a reply without a summary can become the past; stage 2 then starts without one."""
+    reward: Literal["streaming", "jud", "gen"]
+    """AlignXplore+'s two stages; AlignXplore's choice of a judge; its likelihood under a response model."""
+    updates: PositiveInt = 1
+    """Optimizer steps made of one rollout; the published AlignXplore+ makes four."""
+    new_tokens: PositiveInt = 2_048
+    """Longest reply in tokens; a longer one is truncated, and earns nothing unless it is well formed."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Clip range of a token's probability ratio, both ways."""
+    delta: Annotated[float, Field(gt=1)] | None = None
+    """Dual clip: the largest ratio of a token with a negative advantage; AlignXplore+ has 3.0."""
+    loss: Literal["bnpo", "dapo"] = "bnpo"
+    """Mean over the tokens of a micro-batch, or over those of all rows of the step."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL divergence from the model the run starts from; above 0 that stays in memory as well."""
+    advantage: Literal["group-std", "unscaled-as-published"] = "group-std"
+    """Whether rewards less their group's mean are divided by its standard deviation. AlignXplore's
+    published code means to, but divides by the truth value of `std > 0`, which is 1."""
+    gain: GainForm = "probability-sum"
+    """Gen: the likelihood of a response."""
+    margin: Fraction = 0.03
+    """Gen: by how much the likelihood ratio must rise."""
+    smooth: bool = False
+    """Gen: the logistic of the gain instead of 0 or 1."""
+    share_prompts: bool = True
+    """Whether the replies to a prompt share its computation in training. Their mask grows with the square
+    of the tokens of prompt and replies together: not for prompts of many thousand tokens."""
+    write_tokens: PositiveInt = 131_072
+    """Most tokens of prompts and replies in the cache while the model itself writes them."""
+    vllm: Literal["off", "colocate", "server"] = "off"
+    """What writes the replies: the model itself, vLLM on the same GPUs, or `trl vllm-serve` elsewhere."""
+    vllm_url: str | None = None
+    """Of that server, such as http://127.0.0.1:8000."""
+    vllm_memory: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Share of each GPU's memory for vLLM on the same GPUs."""
+
+    @property
+    def stages(self) -> int:
+        return 2 if self.reward == "streaming" else 1
+
+    @model_validator(mode="after")
+    def _check_server(self) -> Self:
+        if (self.vllm == "server") != (self.vllm_url is not None):
+            raise ValueError('vllm = "server" needs vllm_url, and no other value takes it')
+        return self
 
 
 class Choice(TypedDict):
@@ -78,7 +124,7 @@ def single_rows(
         yield SingleRow(prompt=prompt.messages, target=_choice(user.target()))
 
 
-def paired_rows(users: Iterable[RlRow], settings: RolloutSettings) -> Iterator[StageRow]:
+def paired_rows(users: Iterable[RlRow], settings: Grpo) -> Iterator[StageRow]:
     """Two rows for each user: the first part of the history and the choice after it, then the later
     part and the last choice."""
     prompts, past_tokens = load_profile(settings.prompts), settings.past_tokens

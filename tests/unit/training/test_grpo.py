@@ -256,4 +256,4 @@ def test_a_user_split_over_devices_names_the_field(
     config = configured("streaming")
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ConfigError, match=r"optim\.batch 16 times grpo\.updates 1 is no multiple of 32"):
-        config.plan()
+        config.users()

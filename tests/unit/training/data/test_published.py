@@ -25,7 +25,7 @@ from training.data.reading import read, sample
 from training.dpo import DpoConfig, dpo
 from training.exceptions import DatasetError
 from training.grpo import GrpoConfig, grpo
-from training.rl.rows import RolloutSettings, paired_rows, single_rows
+from training.rl.rows import Grpo, paired_rows, single_rows
 from training.sft import SftConfig, sft
 from training.synthesis.source_users import Users
 
@@ -118,7 +118,7 @@ def test_a_streamed_history_is_an_rl_row_whose_stages_never_see_the_last_choice(
     assert isinstance(row, RlRow)
     assert [choice.query for choice in row.history] == [*(f"query {number}" for number in range(1, 6)), "task"]
     assert (row.mid_position, row.first_target.query) == (2, "query 3")
-    first, second = paired_rows([row], RolloutSettings())
+    first, second = paired_rows([row], Grpo(reward="streaming"))
     assert "right" not in json.dumps([first["prompt"], second["prompt"]])
 
 

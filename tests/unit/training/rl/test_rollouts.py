@@ -14,10 +14,10 @@ from services.prompts.profiles import load_profile
 from services.prompts.templates import UPDATE_SYSTEM
 from training.data.formats import RlRow
 from training.rl.rollouts import make_rollout, streaming_reward_function
-from training.rl.rows import RolloutSettings, paired_rows, stage2_prompt
+from training.rl.rows import Grpo, paired_rows, stage2_prompt
 
 COUNT = 4
-STAGES = RolloutSettings(generations=COUNT, prompt_tokens=2_048, past_tokens=256)
+STAGES = Grpo(reward="streaming", generations=COUNT, prompt_tokens=2_048, past_tokens=256)
 
 
 def user(name: str, length: int = 6, middle: int = 3, text: str = "tea") -> RlRow:
@@ -49,7 +49,7 @@ def test_history_that_speaks_of_a_placeholder_or_a_past_summary_stays_itself() -
 
 
 def test_a_long_history_loses_its_oldest_choices_and_never_the_instruction() -> None:
-    small = RolloutSettings(prompt_tokens=1_200, past_tokens=200)
+    small = Grpo(reward="streaming", prompt_tokens=1_200, past_tokens=200)
     first, second = paired_rows([user("ann", length=60, middle=30, text="tea " * 10)], small)
     for messages, latest, oldest in (
         (first["prompt"], "ann q29<", "ann q0<"),
@@ -132,7 +132,7 @@ def test_picks_repeat_with_seed_step_and_user_alone() -> None:
 @pytest.mark.parametrize("pick", ["any", "usable"])
 def test_a_reply_without_a_summary(pick: Any) -> None:
     """Picked, it starts stage 2 without a past; with "usable" it is not picked while another has one."""
-    stages = RolloutSettings(generations=COUNT, prompt_tokens=2_048, past_tokens=256, pick=pick)
+    stages = Grpo(reward="streaming", generations=COUNT, prompt_tokens=2_048, past_tokens=256, pick=pick)
     prompts = repeated(list(paired_rows([user(f"user {i}") for i in range(8)], stages)))
     trainer = Words(["<think>a</think>The user likes tea."] + ["no form"] * 63)
     trainer.replies[::COUNT] = ["<think>a</think>The user likes tea."] * 16
@@ -159,7 +159,7 @@ class Judge:
         return [2.0 if ("tea" in known) == ("tea" in item) else 0.0 for item in items]
 
 
-def reward_of(replies: list[str], stages: RolloutSettings) -> tuple[list[float], dict[str, float]]:
+def reward_of(replies: list[str], stages: Grpo) -> tuple[list[float], dict[str, float]]:
     choice = {"query": "q", "chosen": "tea", "rejected": "coffee"}
     logged: dict[str, float] = {}
     rewards = asyncio.run(
@@ -190,7 +190,7 @@ def test_reward_by_hand() -> None:
 def test_reward_with_the_batch_mean() -> None:
     good, none = "<think>a</think>They like tea.", "They like tea."
     high = 1 / (1 + 2.718281828459045**-2)
-    stages = RolloutSettings(generations=COUNT, unpicked="batch-mean")
+    stages = Grpo(reward="streaming", generations=COUNT, unpicked="batch-mean")
     rewards, _ = reward_of([none] * 4 + [good] * 4 + [none] * 8, stages)
     assert rewards[:4] == pytest.approx([0.45 * high, 0.9 * high, 0.45 * high, 0.45 * high])
     assert rewards[8:12] == pytest.approx([0.45 * high, 0.0, 0.45 * high, 0.45 * high])
