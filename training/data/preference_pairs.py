@@ -7,6 +7,7 @@ row before, nor the directions of its own target: one without any evidence is le
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from alignx.schemas.interactions import ComparisonInteraction, Interaction
@@ -65,29 +66,14 @@ def row_prompt(row: AlignXRow, mode: Mode, *, shown: Shown, most: int, tokens: i
 COLUMNS: Final = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
+@dataclass(kw_only=True)
 class AlignXEncoder(Encoder[AlignXRow]):
     kind = AlignXRow
     columns = COLUMNS
-
-    def __init__(
-        self,
-        tokenizer: Any,
-        *,
-        max_length: int,
-        mode: Mode,
-        shown: Shown,
-        max_history: int,
-        history_tokens: int,
-    ) -> None:
-        super().__init__(tokenizer, max_length=max_length)
-        self.mode = mode
-        self.shown = shown
-        self.max_history = max_history
-        self.history_tokens = history_tokens
-
-    @property
-    def settings(self) -> tuple[object, ...]:
-        return (*super().settings, self.mode, self.shown, self.max_history, self.history_tokens)
+    mode: Mode
+    shown: Shown
+    max_history: int
+    history_tokens: int
 
     def encode(self, rows: Sequence[AlignXRow]) -> list[Columns]:
         limits = {"most": self.max_history, "tokens": self.history_tokens}
@@ -95,19 +81,13 @@ class AlignXEncoder(Encoder[AlignXRow]):
         return encode_pairs(self, [(prompt, chosen, rejected) for prompt, chosen, rejected in pairs if prompt])
 
 
+@dataclass(kw_only=True)
 class PairEncoder(Encoder[PairRow]):
     """Pairs that were made elsewhere; those without the prompt that is asked for are left out."""
 
     kind = PairRow
     columns = COLUMNS
-
-    def __init__(self, tokenizer: Any, *, max_length: int, bridged: bool = False) -> None:
-        super().__init__(tokenizer, max_length=max_length)
-        self.bridged = bridged
-
-    @property
-    def settings(self) -> tuple[object, ...]:
-        return (*super().settings, self.bridged)
+    bridged: bool
 
     def encode(self, rows: Sequence[PairRow]) -> list[Columns]:
         prompts = [(row.bridged if self.bridged else row.prompt, row) for row in rows]

@@ -11,6 +11,7 @@ Rows that no stage can use are refused with the reason. Every other row passes u
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -110,11 +111,8 @@ def _llama_turns(text: object) -> list[dict[str, str]]:
 
 def kind_of(sample: Iterable[object]) -> str:
     """The kind most of the sampled rows look like by their fields, or "unknown"."""
-    votes: dict[str, int] = {}
-    for row in sample:
-        kind = _kind_of_row(row) if isinstance(row, Mapping) else UNKNOWN
-        votes[kind] = votes.get(kind, 0) + 1
-    return max(votes, key=lambda kind: votes[kind]) if votes else UNKNOWN
+    votes = Counter(_kind_of_row(row) if isinstance(row, Mapping) else UNKNOWN for row in sample)
+    return votes.most_common(1)[0][0] if votes else UNKNOWN
 
 
 def _kind_of_row(row: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ control token that a reply spells is text, not an end of its turn.
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final, Generic, TypeVar
@@ -35,22 +36,25 @@ Columns = dict[str, Any]
 R = TypeVar("R", bound=Row)
 
 
+@dataclass
 class Encoder(ABC, Generic[R]):
-    """Base of encoders: turns rows of one kind into columns of tokens."""
+    """Base of encoders: turns rows of one kind into columns of tokens. Raises CheckpointError (`end_token_id`)."""
 
-    kind: type[R]
+    kind: type[R] = field(init=False)
     columns: ClassVar[tuple[str, ...]]
     """Names of lists of tokens; "length" stands beside them."""
+    tokenizer: Any
+    _: KW_ONLY
+    max_length: int
 
-    def __init__(self, tokenizer: Any, *, max_length: int) -> None:
-        self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.end = end_token_id(tokenizer)
+    def __post_init__(self) -> None:
+        self.end = end_token_id(self.tokenizer)
 
     @property
     def settings(self) -> tuple[object, ...]:
         """All that the tokens depend on beside rows and tokenizer."""
-        return (self.end, self.max_length)
+        options = [option.name for option in fields(self) if option.init and option.name != "tokenizer"]
+        return (self.end, *(getattr(self, name) for name in options))
 
     @abstractmethod
     def encode(self, rows: Sequence[R]) -> list[Columns]:
@@ -93,19 +97,13 @@ def _continue(prompt: str, reply: str) -> str:
     return rest.lstrip("\n") if prompt.endswith("\n") else rest
 
 
+@dataclass(kw_only=True)
 class SftEncoder(Encoder[SftRow]):
     """Prompt and reply in one text, with the labels beside it."""
 
     kind = SftRow
     columns = ("input_ids", "labels")
-
-    def __init__(self, tokenizer: Any, *, max_length: int, completion_only: bool) -> None:
-        super().__init__(tokenizer, max_length=max_length)
-        self.completion_only = completion_only
-
-    @property
-    def settings(self) -> tuple[object, ...]:
-        return (*super().settings, self.completion_only)
+    completion_only: bool
 
     def encode(self, rows: Sequence[SftRow]) -> list[Columns]:
         turns = [[turn.model_dump() for turn in row.prompt] for row in rows]
@@ -158,7 +156,7 @@ def _write(file: BinaryIO, rows: Iterator[R], encoder: Encoder[R]) -> tuple[int,
         while batch := list(islice(rows, BATCH)):
             encoded = encoder.encode(batch)
             total, used = total + len(batch), used + len(encoded)
-            arrays = [pa.array([row[field.name] for row in encoded], field.type) for field in schema]
+            arrays = [pa.array([row[column.name] for row in encoded], column.type) for column in schema]
             stream.write_batch(pa.record_batch(arrays, schema=schema))
     return total, used
 

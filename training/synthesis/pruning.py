@@ -27,6 +27,7 @@ from training.exceptions import DatasetError, TrainingError
 SLICE: Final = 0.1
 LEAST: Final = 4
 """Choices of a row, target 2 included."""
+SCORES: Final = {"logprob1", "logprob2", "signal"}
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -36,9 +37,6 @@ class ScoredChoice(Record):
     logprob1: float
     logprob2: float
     signal: float
-
-    def scores(self) -> dict[str, float]:
-        return {"logprob1": self.logprob1, "logprob2": self.logprob2, "signal": self.signal}
 
 
 def read_choices(file: Path, report: ReadReport) -> list[ScoredChoice]:
@@ -75,8 +73,8 @@ def prune(choices: list[ScoredChoice], a: float, b: float, c: float) -> Iterator
                 for index in places[: last + 1]
             ],
             "mid_position": mids[-1],
-            "mid_record": mid.scores(),
-            "last_record": end.scores(),
+            "mid_record": mid.model_dump(include=SCORES),
+            "last_record": end.model_dump(include=SCORES),
             "signal_gap": end.signal - mid.signal,
             "distance_to_end": last - mids[-1],
         }

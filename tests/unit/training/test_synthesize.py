@@ -371,18 +371,6 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_the_shipped_configuration_is_valid() -> None:
-    """With the published values: 3 right targets are enough for a draft, of 4 and of 5."""
-    config = load(SHIPPED, Synthesis)
-    assert config.candidates.per_target
-    assert config.candidates.temperature == 0.6
-    targets, checks = config.targets, config.checks
-    assert (targets.scorer, targets.threshold, targets.least, targets.most) == ("sequence", 0.9, 4, 5)
-    for count in (4, 5):
-        assert [right for right in range(count + 1) if right / count >= checks.first] == [*range(3, count + 1)]
-    assert checks.second == 0.8
-
-
 def test_mistakes_are_named_before_anything_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         run_script(
