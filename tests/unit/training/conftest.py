@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.training.nano import write_nano
-from tests.unit.training.small_runs import alignx_row, sft_row, write_rows
+from tests.unit.training.small_runs import SFT, alignx_row, sft_row, write_config, write_rows
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,9 @@ def sft_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def alignx_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_rows(tmp_path_factory.mktemp("rows") / "alignx.jsonl", [alignx_row(number) for number in range(32)])
+
+
+@pytest.fixture
+def sft_config(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
+    """The file of a short fine-tuning, whose output is `out` beside it."""
+    return write_config(tmp_path, SFT, model=base, data=sft_rows)

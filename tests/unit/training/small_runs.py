@@ -1,12 +1,9 @@
 """What tests of the training stages run on: a random model of one layer, rows of the made-up world."""
 
-import importlib.metadata
 import json
 import random
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from training.corpus.lexicon import Pen
 from training.corpus.world_rows import World, alignx, inference
@@ -69,15 +66,3 @@ def losses(folder: Path) -> list[float]:
     """Of each step, as the run beside `folder` wrote them."""
     found = json.loads((folder.with_name(f"{folder.name}.run") / "metrics.json").read_text(encoding="utf-8"))
     return [entry["loss"] for entry in found["history"]]
-
-
-def hide_metadata(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
-    """Makes a library look as if it were not installed to whoever asks for its version."""
-    found = importlib.metadata.distribution
-
-    def distribution(name: str) -> importlib.metadata.Distribution:
-        if name == library:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return found(name)
-
-    monkeypatch.setattr(importlib.metadata, "distribution", distribution)

@@ -29,21 +29,18 @@ LORA = ["model.lora.rank=4", "optim.learning_rate=0.05"]
 
 
 @pytest.fixture
-def config(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
-    return write_config(tmp_path, SFT, model=base, data=sft_rows)
-
-
-@pytest.fixture
 def adapter(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
     config = load(write_config(tmp_path / "first", SFT, model=base, data=sft_rows), SftConfig, LORA)
     sft(config)
     return config.run.output.with_name("out.adapter")
 
 
-def test_a_run_goes_on_from_an_adapter(config: Path, adapter: Path) -> None:
-    fresh = load(config, SftConfig, LORA)
+def test_a_run_goes_on_from_an_adapter(sft_config: Path, adapter: Path) -> None:
+    fresh = load(sft_config, SftConfig, LORA)
     sft(fresh)
-    started = load(config, SftConfig, [*LORA, f"model.lora.start={adapter}", f"run.output={config.parent}/second"])
+    started = load(
+        sft_config, SftConfig, [*LORA, f"model.lora.start={adapter}", f"run.output={sft_config.parent}/second"]
+    )
     sft(started)
     assert losses(started.run.output)[0] < losses(fresh.run.output)[0] - 0.02
 
@@ -51,30 +48,30 @@ def test_a_run_goes_on_from_an_adapter(config: Path, adapter: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "told"), [("model.lora.rank=8", "has rank 4"), ("model.lora.targets=['q_proj']", "other layers")]
 )
-def test_an_adapter_of_another_shape_is_refused(config: Path, adapter: Path, override: str, told: str) -> None:
+def test_an_adapter_of_another_shape_is_refused(sft_config: Path, adapter: Path, override: str, told: str) -> None:
     with pytest.raises(CheckpointError, match=told):
-        sft(load(config, SftConfig, [*LORA, override, f"model.lora.start={adapter}"]))
+        sft(load(sft_config, SftConfig, [*LORA, override, f"model.lora.start={adapter}"]))
 
 
 def test_a_part_ends_at_a_checkpoint_and_the_same_command_ends_the_run(
-    config: Path, capsys: pytest.CaptureFixture[str]
+    sft_config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(PartEnded, match="step 3 of 6"):
-        sft(load(config, SftConfig, ["run.hours=1e-9"]))
+        sft(load(sft_config, SftConfig, ["run.hours=1e-9"]))
     with pytest.raises(SystemExit) as ended:
-        run_script(SftConfig, sft, [str(config), "run.hours=1e-9", f"run.output={config.parent}/other"])
+        run_script(SftConfig, sft, [str(sft_config), "run.hours=1e-9", f"run.output={sft_config.parent}/other"])
     assert ended.value.code == PART_ENDED
     assert "the same command goes on" in capsys.readouterr().out
-    loaded = load(config, SftConfig)
+    loaded = load(sft_config, SftConfig)
     assert sft(loaded)["steps"] == 6
     assert len(losses(loaded.run.output)) == 6
 
 
-def test_the_extracted_adapter_on_its_base_is_the_checkpoint(config: Path, base: Path) -> None:
-    loaded = load(config, SftConfig, [*LORA, "run.final_weights='float32'"])
+def test_the_extracted_adapter_on_its_base_is_the_checkpoint(sft_config: Path, base: Path) -> None:
+    loaded = load(sft_config, SftConfig, [*LORA, "run.final_weights='float32'"])
     sft(loaded)
-    output = config.parent / "extracted"
-    path = config.parent / "adapter.toml"
+    output = sft_config.parent / "extracted"
+    path = sft_config.parent / "adapter.toml"
     path.write_text(ADAPTER.format(base=base, model=loaded.run.output, output=output), encoding="utf-8")
     extract(load(path, AdapterConfig))
     ids = torch.arange(30)[None]
@@ -95,10 +92,10 @@ def rebuild(base: Path, adapter: Path) -> torch.nn.Module:
     return model
 
 
-def test_a_checkpoint_that_differs_elsewhere_is_no_adapter(config: Path, base: Path) -> None:
-    loaded = load(config, SftConfig)
+def test_a_checkpoint_that_differs_elsewhere_is_no_adapter(sft_config: Path, base: Path) -> None:
+    loaded = load(sft_config, SftConfig)
     sft(loaded)
-    path = config.parent / "adapter.toml"
+    path = sft_config.parent / "adapter.toml"
     path.write_text(ADAPTER.format(base=base, model=loaded.run.output, output="-"), encoding="utf-8")
     with pytest.raises(CheckpointError, match="is no projection"):
         extract(load(path, AdapterConfig))

@@ -178,10 +178,8 @@ def test_a_run_killed_while_it_saves_resumes_from_the_checkpoint_before(
     assert losses(config.run.output) == pytest.approx(losses(straight.run.output), abs=1e-6)
 
 
-def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpoint(
-    tmp_path: Path, base: Path, sft_rows: Path
-):
-    config = load(write_config(tmp_path, SFT, model=base, data=sft_rows), SftConfig, ["run.save_every=2"])
+def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpoint(sft_config: Path):
+    config = load(sft_config, SftConfig, ["run.save_every=2"])
     folder = run_dir(config.run.output)
 
     def onto_a_full_disk() -> None:
@@ -204,16 +202,15 @@ def test_a_full_disk_ends_a_run_with_a_clear_sentence_and_the_last_whole_checkpo
 
 
 def test_resuming_under_another_configuration_is_refused_with_the_fields(
-    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
+    sft_config: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    path = write_config(tmp_path, SFT, model=base, data=sft_rows)
     monkeypatch.setattr(StageTrainer, "save_finished", lambda *_, **__: None)
-    sft(load(path, SftConfig, ["optim.max_steps=3", "run.save_every=2"]))
+    sft(load(sft_config, SftConfig, ["optim.max_steps=3", "run.save_every=2"]))
     with pytest.raises(CheckpointError, match=r"these differ: optim.batch, optim.max_steps"):
-        sft(load(path, SftConfig, ["optim.batch=4"]))
+        sft(load(sft_config, SftConfig, ["optim.batch=4"]))
     write_rows(sft_rows.with_name("other.jsonl"), [sft_row(1)] * 9)
     with pytest.raises(CheckpointError, match=r"data.train"):
-        sft(load(path, SftConfig, ["optim.max_steps=3", f"data.train=['{sft_rows.with_name('other.jsonl')}']"]))
+        sft(load(sft_config, SftConfig, ["optim.max_steps=3", f"data.train=['{sft_rows.with_name('other.jsonl')}']"]))
     what_may_change = ["optim.max_steps=3", "run.log_every=2", "run.save_every=1"]
-    assert sft(load(path, SftConfig, what_may_change))["steps"] == 3
-    assert sft(load(path, SftConfig, ["optim.batch=4", "optim.max_steps=1", "run.resume=false"]))["steps"] == 1
+    assert sft(load(sft_config, SftConfig, what_may_change))["steps"] == 3
+    assert sft(load(sft_config, SftConfig, ["optim.batch=4", "optim.max_steps=1", "run.resume=false"]))["steps"] == 1

@@ -58,10 +58,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, base: Path, sft_rows: Path) 
 
 
 @pytest.mark.parametrize("way", [(), ("run.fsdp=true",)], ids=["ddp", "fsdp2"])
-def test_two_processes_fine_tune_as_one_does(
-    tmp_path: Path, base: Path, sft_rows: Path, alone: Path, way: tuple[str, ...]
-):
-    by_two("-m training.sft", write_config(tmp_path, SFT, model=base, data=sft_rows), *way)
+def test_two_processes_fine_tune_as_one_does(tmp_path: Path, sft_config: Path, alone: Path, way: tuple[str, ...]):
+    by_two("-m training.sft", sft_config, *way)
     assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
     assert same_weights(tmp_path / "out", alone)
 
@@ -75,16 +73,15 @@ def test_two_processes_under_zero_3_optimize_preferences_as_one_does(tmp_path: P
 
 
 def test_two_processes_under_zero_3_that_are_killed_and_resume_fine_tune_as_one_does(
-    tmp_path: Path, base: Path, sft_rows: Path, alone: Path
+    tmp_path: Path, sft_config: Path, alone: Path
 ):
-    config = write_config(tmp_path, SFT, model=base, data=sft_rows)
     script = tmp_path / "dying.py"
     script.write_text(DYING, encoding="utf-8")
     with pytest.raises(AssertionError, match="SIGKILL"):
-        by_two(str(script), config, ZERO3)
+        by_two(str(script), sft_config, ZERO3)
     assert (tmp_path / "out.run" / "checkpoint-3" / "whole").exists()
     assert not (tmp_path / "out").exists()
-    by_two("-m training.sft", config, ZERO3)
+    by_two("-m training.sft", sft_config, ZERO3)
     assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
     assert same_weights(tmp_path / "out", alone)
 

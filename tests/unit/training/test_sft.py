@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.unit.training.small_runs import SFT, alignx_row, sft_row, write_config, write_rows
+from tests.unit.training.small_runs import alignx_row, sft_row, write_rows
 from training.checkpoint import run_dir
 from training.config import Data, load, run_script
 from training.data.formats import SftRow
@@ -29,11 +29,6 @@ THINKS_FIRST = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
 """As DeepSeek's R1 family: cuts the reasoning out of replies, and opens it in the prompt."""
-
-
-@pytest.fixture
-def config(tmp_path: Path, base: Path, sft_rows: Path) -> Path:
-    return write_config(tmp_path, SFT, model=base, data=sft_rows)
 
 
 @pytest.fixture
@@ -91,7 +86,7 @@ def test_a_control_token_in_a_reply_is_text(tokenizer: Any):
     assert tokenizer.convert_tokens_to_ids("<think>") in said, "the marks of reasoning are no control tokens"
 
 
-def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: Any, base: Path, tmp_path: Path, config: Path):
+def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: Any, base: Path, tmp_path: Path, sft_config: Path):
     tokenizer.eos_token = None
     with pytest.raises(CheckpointError, match="names no eos_token"):
         SftEncoder(tokenizer, max_length=500, completion_only=True)
@@ -99,7 +94,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tokenizer: Any, base: Path,
     settings = json.loads((endless / "tokenizer_config.json").read_text())
     (endless / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": None}))
     with pytest.raises(CheckpointError, match=r"endless names no eos_token"):
-        sft(load(config, SftConfig, [f"model.path={endless}"]))
+        sft(load(sft_config, SftConfig, [f"model.path={endless}"]))
 
 
 def test_the_loss_on_the_prompt_is_a_choice(tokenizer: Any):
@@ -124,14 +119,14 @@ def test_tokens_are_made_once_for_data_tokenizer_and_settings(
     assert len(list(tmp_path.glob("*.arrow"))) == 3
 
 
-def test_data_of_another_kind_and_of_rows_too_long_are_told(tmp_path: Path, config: Path):
+def test_data_of_another_kind_and_of_rows_too_long_are_told(tmp_path: Path, sft_config: Path):
     alignx = write_rows(tmp_path / "alignx.jsonl", [alignx_row(number) for number in range(3)])
     with pytest.raises(DatasetError, match="AlignX"):
-        sft(load(config, SftConfig, [f"data.train=['{alignx}']"]))
+        sft(load(sft_config, SftConfig, [f"data.train=['{alignx}']"]))
     with pytest.raises(DatasetError, match=r"none of the 48 rows can be used.*max_length, 9 tokens"):
-        sft(load(config, SftConfig, ["sft.max_length=9"]))
+        sft(load(sft_config, SftConfig, ["sft.max_length=9"]))
     with pytest.raises(DatasetError, match="does not exist"):
-        sft(load(config, SftConfig, ["data.train=['gone.jsonl']"]))
+        sft(load(sft_config, SftConfig, ["data.train=['gone.jsonl']"]))
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -169,9 +164,9 @@ def test_padding_counts_for_nothing():
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def test_the_first_loss_is_the_models_own(config: Path, base: Path, sft_rows: Path, tmp_path: Path):
+def test_the_first_loss_is_the_models_own(sft_config: Path, base: Path, sft_rows: Path, tmp_path: Path):
     """Against transformers' loss of the same rows, one at a time and with nothing of ours."""
-    found = sft(load(config, SftConfig, ["optim.max_steps=1", "optim.batch=48", "optim.micro_batch=8"]))
+    found = sft(load(sft_config, SftConfig, ["optim.max_steps=1", "optim.batch=48", "optim.micro_batch=8"]))
     model, tokenizer = AutoModelForCausalLM.from_pretrained(base), AutoTokenizer.from_pretrained(base)
     total = count = 0.0
     for number in range(48):
@@ -192,8 +187,8 @@ def token_rows(folder: Path) -> list[dict[str, list[int]]]:
     return list(Dataset.from_file(str(path)))
 
 
-def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path, capsys: pytest.CaptureFixture[str]):
-    loaded = load(config, SftConfig, ["optim.max_steps=20", "run.save_every=100"])
+def test_a_run_learns_and_its_checkpoint_loads_with_a_card(sft_config: Path, capsys: pytest.CaptureFixture[str]):
+    loaded = load(sft_config, SftConfig, ["optim.max_steps=20", "run.save_every=100"])
     found = sft(loaded)
     history = [entry["loss"] for entry in found["history"]]
     assert history[-1] < history[0] - 1
@@ -208,8 +203,8 @@ def test_a_run_learns_and_its_checkpoint_loads_with_a_card(config: Path, capsys:
     assert not list(run_dir(loaded.run.output).glob("checkpoint-*"))
 
 
-def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):
-    loaded = load(config, SftConfig, ["model.lora.rank=4", "optim.learning_rate=0.05"])
+def test_lora_is_merged_and_stands_beside_on_its_own(sft_config: Path, base: Path):
+    loaded = load(sft_config, SftConfig, ["model.lora.rank=4", "optim.learning_rate=0.05"])
     sft(loaded)
     ids = torch.arange(30)[None]
     merged = AutoModelForCausalLM.from_pretrained(loaded.run.output)(ids).logits
@@ -222,7 +217,7 @@ def test_lora_is_merged_and_stands_beside_on_its_own(config: Path, base: Path):
 
 @pytest.mark.parametrize(("completion_only", "precision"), [("true", "fp32"), ("false", "fp32"), ("true", "bf16")])
 def test_packed_rows_do_not_see_each_other(
-    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completion_only: str, precision: str
+    sft_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, completion_only: str, precision: str
 ):
     """A step on all rows has the loss of the same rows in rows of their own, but for the first token of each: where
     the prompt counts, no token before it predicts it."""
@@ -237,10 +232,10 @@ def test_packed_rows_do_not_see_each_other(
 
     monkeypatch.setattr(Trainer, "compute_loss", counting)
     same = [f"sft.completion_only={completion_only}", f"run.precision={precision}", "optim.max_steps=1"]
-    alone = sft(load(config, SftConfig, [*same, "optim.batch=48", "optim.micro_batch=8"]))
+    alone = sft(load(sft_config, SftConfig, [*same, "optim.batch=48", "optim.micro_batch=8"]))
     packed_steps = ["sft.packing=true", "sft.max_length=4096", "optim.batch=16", "optim.micro_batch=2"]
     rows_alone, shapes[:] = len(shapes), []
-    packed = sft(load(config, SftConfig, [*same, *packed_steps, "run.resume=false"]))
+    packed = sft(load(sft_config, SftConfig, [*same, *packed_steps, "run.resume=false"]))
     assert rows_alone == 6
     assert all(shape[0] == 1 and shape[1] > 4096 for shape in shapes[:-1]), "two joined rows to a micro-batch"
     assert packed["tokens"] == alone["tokens"]
@@ -252,18 +247,18 @@ def test_packed_rows_do_not_see_each_other(
     )
 
 
-def test_attention_that_needs_a_gpu_is_refused_on_a_cpu(config: Path):
+def test_attention_that_needs_a_gpu_is_refused_on_a_cpu(sft_config: Path):
     with pytest.raises(ConfigError, match="flex_attention needs a GPU"):
-        load(config, SftConfig, ["sft.packing=true", "sft.attention=flex_attention"])
+        load(sft_config, SftConfig, ["sft.packing=true", "sft.attention=flex_attention"])
 
 
 def test_a_base_that_is_no_checkpoint_is_told_before_anything_runs(
-    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sft_config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match=r"holds no config.json"):
-        sft(load(config, SftConfig, [f"model.path={tmp_path / 'empty'}"]))
+        sft(load(sft_config, SftConfig, [f"model.path={tmp_path / 'empty'}"]))
     with pytest.raises(SystemExit) as end:
-        run_script(SftConfig, sft, [str(config), "optim.batch=3"])
+        run_script(SftConfig, sft, [str(sft_config), "optim.batch=3"])
     assert end.value.code == 2
     assert "batch 3 is no multiple of micro_batch 4" in capsys.readouterr().err

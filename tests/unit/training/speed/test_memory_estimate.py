@@ -151,12 +151,11 @@ def test_the_shipped_recipes_fit_the_cards_they_name(tmp_path: Path, monkeypatch
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_to_change(
-    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, sft_config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(memory_estimate, "available_memory", lambda: 1e6)
-    path = write_config(tmp_path, SFT, model=base, data=sft_rows)
     with pytest.raises(ConfigError) as refused:
-        sft(load(path, SftConfig))
+        sft(load(sft_config, SftConfig))
     told = str(refused.value)
     assert told.startswith("needs about 0.1 of 0.0 GB: weights 0.0, gradients 0.0")
     for field in (
@@ -168,7 +167,7 @@ def test_a_run_that_does_not_fit_is_refused_with_what_to_change(
     assert "[model.lora]" in told
     assert 'run.memory = "warn" starts it anyway' in told
     assert not (tmp_path / "out").exists()
-    found = sft(load(path, SftConfig, ["run.memory=warn", "optim.max_steps=1"]))
+    found = sft(load(sft_config, SftConfig, ["run.memory=warn", "optim.max_steps=1"]))
     assert found["steps"] == 1
     assert "To need less, halve optim.micro_batch" in capsys.readouterr().out
 

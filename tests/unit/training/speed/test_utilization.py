@@ -11,7 +11,6 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from tests.unit.training.nano import tiny_qwen
-from tests.unit.training.small_runs import SFT, write_config
 from training import trainer
 from training.checkpoint import run_dir
 from training.config import load
@@ -58,10 +57,10 @@ def test_the_peak_is_that_of_dense_bfloat16(card: str, peak: float | None, monke
 
 
 def test_a_run_on_a_known_card_prints_and_keeps_its_mfu(
-    tmp_path: Path, base: Path, sft_rows: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sft_config: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(trainer, "device_peak", lambda: 1e12)
-    config = load(write_config(tmp_path, SFT, model=base, data=sft_rows), SftConfig, ["optim.max_steps=3"])
+    config = load(sft_config, SftConfig, ["optim.max_steps=3"])
     found = sft(config)
     assert re.search(r"3/3 .* tokens/s  MFU \d+\.\d%  0:00 left", capsys.readouterr().out)
     history = json.loads((run_dir(config.run.output) / "metrics.json").read_text())["history"]
