@@ -106,7 +106,7 @@ class Trainer(StageTrainer, DPOTrainer):  # type: ignore[misc]  # trl is untyped
         if self._shares and not self._scores_labels_only and has_plain_logits(self.model.config):
             for model in (self.model, self.ref_model):
                 if model is not None:
-                    add_next_token_scores(model.get_base_model() if hasattr(model, "get_base_model") else model)
+                    add_next_token_scores(model)
             self._scores_labels_only = True
 
     def _logps(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -73,7 +73,7 @@ class Trainer(StageTrainer, SFTTrainer):  # type: ignore[misc]  # trl is untyped
         super().__init__(config=config, bucket=config.sft.bucket and not config.sft.packing, **arguments)
         self._scores_labels_only = has_plain_logits(self.model.config)
         if self._scores_labels_only:
-            add_next_token_scores(self.model.get_base_model() if config.model.lora else self.model)
+            add_next_token_scores(self.model)
         elif not config.sft.packing:
             self.data_collator.masked = True  # TRL's loss counts the tokens of the mask
 

@@ -30,6 +30,7 @@ from training.data.tokens import LENGTH
 from training.exceptions import CheckpointError, PartEnded, warn_on_failure
 from training.progress import Progress
 from training.speed.batches import Bucketed
+from training.speed.forward import unwrap_adapter
 from training.speed.utilization import device_peak, flops_per_token, mfu
 from training.trl_arguments import lora_config
 
@@ -160,7 +161,7 @@ class SaveCheck(TrainerCallback):  # type: ignore[misc]  # transformers is untyp
         """Raises CheckpointError."""
         if not state.is_world_process_zero:
             return
-        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base = unwrap_adapter(model)
         try:
             with tempfile.TemporaryDirectory(dir=args.output_dir, prefix=".save-check-") as folder:
                 base.save_pretrained(folder, state_dict={})

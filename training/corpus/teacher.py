@@ -13,6 +13,7 @@ from typing import Final, Literal
 from training.corpus.lexicon import Pen, half, table, topics
 from training.corpus.personas import POLES, STYLES, Persona, opposite, pole_words
 from training.corpus.simulate_events import STATED, Event, Sign
+from training.data.origin import Claim
 
 Kind = Literal[
     "stated", "told", "refused", "clear", "interest-clear", "changed-style", "changed-to", "changed-from", "tends",
@@ -49,15 +50,6 @@ class Finding:
     """Example titles, or the user's own words."""
     events: tuple[int, ...] = ()
     """Numbers of the events that it rests on; 0 is the past summary."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of a summary and the numbers of the events that it rests on; 0 is the past summary."""
-
-    text: str
-    kind: Kind
-    events: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -264,12 +256,15 @@ def sample(pen: Pen, findings: Sequence[Finding], recall: float) -> tuple[Findin
 def say(pen: Pen, findings: Sequence[Finding], length: int = 0) -> tuple[Claim, ...]:
     """The sentences of a summary of so many events."""
     if not findings:
-        return (Claim(pen.write("summary", "none"), "nothing", tuple(range(1, length + 1))),)
+        return (Claim(text=pen.write("summary", "none"), kind="nothing", events=tuple(range(1, length + 1))),)
     texts: list[str] = []
     for finding in findings:
         drawn = [_say(pen, finding) for _ in range(4)]  # of which one begins as few others do
         texts.append(min(drawn, key=lambda text: sum(text.split()[:3] == other.split()[:3] for other in texts)))
-    return tuple(Claim(text, finding.kind, finding.events) for text, finding in zip(texts, findings, strict=True))
+    return tuple(
+        Claim(text=text, kind=finding.kind, events=finding.events)
+        for text, finding in zip(texts, findings, strict=True)
+    )
 
 
 def text_of(claims: Sequence[Claim]) -> str:

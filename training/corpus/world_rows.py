@@ -29,7 +29,8 @@ from training.corpus.simulate_events import (
     topic_choice,
 )
 from training.corpus.styled_answers import answer, any_style
-from training.corpus.teacher import Claim, Finding
+from training.corpus.teacher import Finding
+from training.data.origin import Claim, Origin
 
 Row = dict[str, Any]
 
@@ -69,18 +70,18 @@ class World:
 def _sft(
     pen: Pen, task: str, prompt: Prompt, reply: str, shown: Sequence[Event] = (), claims: Sequence[Claim] = ()
 ) -> Row:
-    origin = {
-        "task": task,
-        "events": [event.interaction.type for event in shown],
-        "claims": [{"text": claim.text, "kind": claim.kind, "events": claim.events} for claim in claims],
-        "topics": sorted(pen.topics),
-        "titles": sorted(pen.titles),
-        "phrasings": sorted(pen.phrasings),
-    }
+    origin = Origin(
+        task=task,
+        events=tuple(event.interaction.type for event in shown),
+        claims=tuple(claims),
+        topics=tuple(sorted(pen.topics)),
+        titles=tuple(sorted(pen.titles)),
+        phrasings=tuple(sorted(pen.phrasings)),
+    )
     return {
         "prompt": list(prompt.messages),
         "completion": [{"role": "assistant", "content": reply}],
-        "origin": origin,
+        "origin": origin.model_dump(mode="json"),
     }
 
 

@@ -48,6 +48,11 @@ def shared_prefix_length(texts: Sequence[Ids], most: int) -> int:
     return shared if shared >= SHARED_TOKENS else 0
 
 
+def unwrap_adapter(model: Any) -> Any:
+    """The model with its output layer, also inside a PEFT wrapper."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
 def fill_cache(causal: Any, ids: Ids) -> Any:
     """The cache of keys and values after `ids`; None for no ids."""
     if not ids:

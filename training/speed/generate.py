@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from training.speed.forward import buckets
+from training.speed.forward import buckets, unwrap_adapter
 
 _COMPACT_SHARE: Final = 0.75
 """Rows that have ended leave the computation once no more than this share is unfinished."""
@@ -61,7 +61,7 @@ def generate_replies(
 ) -> list[list[int]]:
     """`count` replies to each prompt, as token ids, those to the first prompt first. The same
     prompts, sampling and state of the generator give the same replies."""
-    model = model.get_base_model() if hasattr(model, "get_base_model") else model  # inside a PEFT wrapper
+    model = unwrap_adapter(model)
     replies: list[list[int]] = [[] for _ in range(len(prompts) * count)]
     sizes = [count * (len(prompt) + sampling.new_tokens) for prompt in prompts]
     with torch.no_grad():

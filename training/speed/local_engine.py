@@ -30,6 +30,7 @@ from training.speed.forward import (
     logprobs,
     repeat_cache,
     shared_prefix_length,
+    unwrap_adapter,
 )
 from training.speed.likelihood import PromptReply, group_by_prompt, packed_logprobs
 from training.speed.prefix_sharing import has_full_attention
@@ -73,6 +74,7 @@ class LocalEngine:
         if name := adjusted_logits(model.config):
             raise ValueError(f"a model whose configuration sets {name} cannot be used as a local engine")
         self.model = model
+        self._causal = unwrap_adapter(model)
         self.tokenizer = tokenizer
         self.positions: int = model.config.max_position_embeddings
         self.batch_tokens = batch_tokens or (2_048 if model.device.type == "cpu" else 16_384)
@@ -151,7 +153,7 @@ class LocalEngine:
             pairs.append((prompt, ids))
         by_prompt = group_by_prompt(pairs) if has_full_attention(self.model) else {}
         with self._inference():
-            scores = packed_logprobs(self._causal(), by_prompt, pad=self._pad_id(), budget=self.batch_tokens)
+            scores = packed_logprobs(self._causal, by_prompt, pad=self._pad_id(), budget=self.batch_tokens)
         scores.update((pair, []) for pair in pairs if not pair[1])
         others = [pair for pair in pairs if pair not in scores]
         if others:
@@ -221,7 +223,7 @@ class LocalEngine:
         shared = _shared_prefix(unique)
         scores: dict[_Row, list[float]] = {}
         with self._inference():
-            cache = fill_cache(self._causal(), unique[0].ids[:shared])
+            cache = fill_cache(self._causal, unique[0].ids[:shared])
             for bucket in buckets([len(row.ids) - shared for row in unique], self.batch_tokens):
                 batch = [unique[index] for index in bucket]
                 scores.update(zip(batch, self._forward(batch, shared, cache), strict=True))
@@ -232,7 +234,7 @@ class LocalEngine:
         width = max(len(row.ids) for row in rows) - shared
         ids = self._tensor([row.ids[shared:] + (self._pad_id(),) * (width + shared - len(row.ids)) for row in rows])
         past = repeat_cache(cache, len(rows))
-        decoded = self._causal().base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
+        decoded = self._causal.base_model(input_ids=ids, past_key_values=past, use_cache=past is not None)
         hidden = decoded.last_hidden_state  # (rows, width, hidden)
         targets = [
             (index, position - shared, token) for index, row in enumerate(rows) for position, token in row.targets
@@ -240,12 +242,8 @@ class LocalEngine:
         if not targets:
             return [[] for _ in rows]
         index, position, token = self._tensor(targets).T
-        scores = iter(logprobs(self._causal(), hidden[index, position], token).tolist())
+        scores = iter(logprobs(self._causal, hidden[index, position], token).tolist())
         return [[next(scores) for _ in row.targets] for row in rows]
-
-    def _causal(self) -> Any:
-        """The model with its output layer, also inside a PEFT wrapper."""
-        return self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from training.config import Stage, devices
 from training.exceptions import ConfigError
-from training.speed.forward import HEAD_ROWS
+from training.speed.forward import HEAD_ROWS, unwrap_adapter
 from training.speed.next_token_scores import has_fused_kernels
 from training.trl_arguments import lora_config, on_cpu
 
@@ -142,8 +142,7 @@ def model_without_data(config: Stage) -> Any:
 
 
 def _activations(model: Any, config: Stage, batch: MicroBatch) -> float:
-    body = model.get_base_model() if config.model.lora else model
-    kept = _saved_bytes(body, batch, autocast=config.run.precision == "bf16")
+    kept = _saved_bytes(unwrap_adapter(model), batch, autocast=config.run.precision == "bf16")
     mask = batch.rows * batch.tokens**2 * (1 + _compute_bytes(config)) if batch.is_masked else 0
     if not config.run.gradient_checkpointing:
         return kept + mask

@@ -14,7 +14,7 @@ import torch
 from transformers.utils import is_triton_available
 from trl.trainer.utils import add_fused_lm_head
 
-from training.speed.forward import adjusted_logits, logprobs
+from training.speed.forward import adjusted_logits, logprobs, unwrap_adapter
 from training.speed.prefix_sharing import IGNORED
 
 
@@ -34,7 +34,7 @@ def add_next_token_scores(model: Any) -> None:
 
     It replaces the model's own forward, because DeepSpeed and FSDP shard that.
     """
-    fused = has_fused_kernels()
+    model, fused = unwrap_adapter(model), has_fused_kernels()
     if fused:
         add_fused_lm_head(model)
     forward = model.forward

@@ -13,10 +13,12 @@ from typing import Any
 import torch
 from trl.trainer.utils import get_peak_flops
 
+from training.speed.forward import unwrap_adapter
+
 
 def flops_per_token(model: Any) -> float:
     """Of forward and backward. An input embedding that is no output layer as well is a look-up and takes none."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    base = unwrap_adapter(model)
     inputs, outputs = base.get_input_embeddings().weight, base.get_output_embeddings().weight
     weights = [weight for weight in model.parameters() if weight is not inputs or inputs is outputs]
     return 4.0 * sum(map(_size, weights)) + 2.0 * sum(_size(weight) for weight in weights if weight.requires_grad)
