@@ -166,43 +166,25 @@ def leaking_merge(prompt: str, earlier: int) -> str:
     return leaked if "<draft " in prompt else by_rules(prompt, earlier)
 
 
-OUTCOMES: dict[str, tuple[MockEngines, dict[str, int], int]] = {
-    "a teacher that gives targets away": (
-        MockEngines(lambda prompt, _: by_rules(prompt, 2)),
-        {"candidates": 8, "leaked": 8, "without_draft": 2},
-        0,
-    ),
-    "a merge that gives targets away": (MockEngines(leaking_merge), {"merges": 2, "leaked": 2 + 2}, 0),
-    "replies that are cut off": (
-        MockEngines(lambda *_: reply_of("calm", "tea"), finish_reason="length"),
-        {"unreadable": 8},
-        0,
-    ),
-    "drafts that the judge learns nothing from": (
-        MockEngines(lambda *_: reply_of("quiet")),
-        {"repeated": 2 * 3, "failed_first_check": 2},
-        0,
-    ),
-    "half the targets, enough for a draft and not for a row": (
-        MockEngines(lambda *_: reply_of("tea")),
-        {"passed_first_check": 2, "merges": 0, "failed_second_check": 2},
-        0,
-    ),
-    "a single passing draft, which needs no merge": (
-        MockEngines(lambda *_: reply_of("calm", "tea")),
-        {"passed_first_check": 2, "merges": 0},
-        4,
-    ),
+CUT_OFF = MockEngines(lambda *_: reply_of("calm", "tea"), finish_reason="length")
+OUTCOMES: dict[str, tuple[MockEngines, dict[str, int]]] = {
+    "a teacher that gives targets away": (MockEngines(lambda prompt, _: by_rules(prompt, 2)), {"leaked": 8}),
+    "a merge that gives targets away": (MockEngines(leaking_merge), {"merges": 2, "leaked": 2 + 2}),
+    "replies that are cut off": (CUT_OFF, {"unreadable": 8, "without_draft": 2}),
+    "drafts that teach the judge nothing": (MockEngines(lambda *_: reply_of("quiet")), {"failed_first_check": 2}),
+    "half the targets, too few for a row": (MockEngines(lambda *_: reply_of("tea")), {"failed_second_check": 2}),
+    "one draft, which needs no merge": (MockEngines(lambda *_: reply_of("calm", "tea")), {"merges": 0, "rows": 2}),
 }
 
 
 @pytest.mark.parametrize("case", OUTCOMES)
-def test_what_becomes_of_drafts(case: str, tmp_path: Path) -> None:
-    mock, counts, rows = OUTCOMES[case]
+def test_what_becomes_of_two_users(case: str, tmp_path: Path) -> None:
+    mock, counts = OUTCOMES[case]
     report = run(mock, tmp_path)
+    rows = counts.get("rows", 0)
     assert {stage: report["first"][stage] for stage in counts} == counts
-    assert len(rows_of(tmp_path)) == report["rows_out"] == rows
-    assert report["streaming"]["attempted"] == rows // 2, "a user without a first row gets no second"
+    assert report["streaming"]["attempted"] == rows, "a user without a first row gets no second"
+    assert len(rows_of(tmp_path)) == report["rows_out"] == 2 * rows
 
 
 def test_a_first_row_may_be_kept_alone_or_left_out(tmp_path: Path) -> None:

@@ -96,7 +96,6 @@ def published(number: int) -> dict[str, Any]:
 LETTERS = [
     {**even("pairs", n), "chosen": [message("assistant", "B")], "rejected": [message("assistant", "A")]} for n in ROWS
 ]
-SELECTIONS = [{**sft(n), "completion": '<think>…</think>\n{"selection": "Item B"}'} for n in ROWS]
 SAME_HISTORY = even("alignx", 0)[HISTORY]
 CASES: dict[str, tuple[str, list[dict[str, Any]], str]] = {
     "queries overwritten, our prompts": ("sft", [film(n) for n in ROWS], "100% of the queries are one and the same"),
@@ -109,8 +108,7 @@ CASES: dict[str, tuple[str, list[dict[str, Any]], str]] = {
         ],
         "100% of the queries are one and the same",
     ),
-    "one letter, pairs": ("pairs", LETTERS, "100% of the letter replies are the same letter"),
-    "one letter, selection": ("sft", SELECTIONS, "100% of the letter replies are the same letter"),
+    "one letter": ("pairs", LETTERS, "100% of the letter replies are the same letter"),
     "longer wins": (
         "upi",
         [{**upi(n), "target": {"chosen": f"{n} long", "rejected": "s"}} for n in ROWS],
