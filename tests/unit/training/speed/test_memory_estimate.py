@@ -1,5 +1,6 @@
 """The estimate against what a process takes on this CPU, and what it says when a run does not fit."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import LlamaConfig, Qwen3Config
+from transformers import LlamaConfig
 
 from tests.unit.training.small_runs import SFT, write_config
 from training.config import load
 from training.exceptions import ConfigError
+from training.runs.stage_costs import QWEN
 from training.sft import SftConfig, sft
 from training.speed import memory_estimate
 from training.speed.memory_estimate import GB, MemoryEstimate, MicroBatch, check_memory, estimate_memory
@@ -132,17 +134,7 @@ def test_sharding_divides_what_zero_shards(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_shipped_recipes_fit_the_cards_they_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A Qwen3-8B of 16,384 tokens: adapters on one card of 80 GB, all weights on eight."""
-    eight = Qwen3Config(
-        hidden_size=4096,
-        num_hidden_layers=36,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        intermediate_size=12288,
-        vocab_size=151936,
-        tie_word_embeddings=False,
-    )
-    eight.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(QWEN | {"tie_word_embeddings": False}), encoding="utf-8")
     lora = estimated(load(FULL / "alignxplus_sft_lora.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384))
     monkeypatch.setenv("WORLD_SIZE", "8")
     sharded = estimated(load(FULL / "alignxplus_sft.toml", SftConfig, [f"model.path={tmp_path}"]), batch(1, 16_384))
