@@ -23,8 +23,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers abo
 ROOT = Path(__file__).resolve().parents[4]
 FULL = ROOT / "training" / "configs" / "full"
 MEASURE = """
-import resource, sys
-import psutil, torch
+import re, sys
+from pathlib import Path
+import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from training.speed.next_token_scores import add_next_token_scores
 from training.trl_arguments import attention_in_float32
@@ -33,7 +34,11 @@ folder, rows, tokens, bf16 = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sy
 torch.set_num_threads(1)
 attention_in_float32()
 ids = torch.randint(0, 100, (rows, tokens))
-before = psutil.Process().memory_info().rss
+
+def count(name):
+    return 1024 * int(re.search(rf"{name}:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+before = count("RssAnon")
 model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=torch.float32)
 add_next_token_scores(model)
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
@@ -43,9 +48,10 @@ for _ in range(2):
     loss.backward()
     optimizer.step()
     optimizer.zero_grad()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+print(count("VmHWM") - count("RssFile") - before)
 """
-"""Prints by how many bytes two steps raise the peak of a fresh process."""
+"""Prints by how many bytes two steps raise the peak of a fresh process, without the pages of files: a machine that is
+short of memory drops those of libraries and reads them again."""
 SMALL = {"hidden_size": 192, "intermediate_size": 512, "num_attention_heads": 6, "num_key_value_heads": 2}
 
 
@@ -69,6 +75,7 @@ def batch(rows: int, tokens: int, **rest: Any) -> MicroBatch:
     return MicroBatch(rows, tokens, "sft.max_length", **rest)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("layers", "vocabulary", "rows", "tokens", "precision"),
     [(8, 2_000, 4, 512, "fp32"), (3, 32_000, 2, 512, "bf16")],
@@ -83,7 +90,7 @@ def test_a_step_takes_about_the_estimated_memory(
     assert done.returncode == 0, done.stderr[-2000:]
     estimate = estimated(config_of(tmp_path, folder, f"run.precision={precision}"), batch(rows, tokens))
     ratio = estimate.total / int(done.stdout)
-    assert 0.7 < ratio < 1.8, "1.2 and 1.3 where this was written: holes between tensors are fewer in a small model"
+    assert 0.7 < ratio < 1.8, "1.1 and 1.3 where this was written: holes between tensors are fewer in a small model"
 
 
 def test_the_parts_follow_what_is_trained_and_where(tmp_path: Path):
