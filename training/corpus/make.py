@@ -9,7 +9,6 @@ what they held, and any number of processes writes the same bytes.
 import random
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -70,28 +69,29 @@ def row(file: File, seed: int, index: int) -> Row:
     name = f"{file.split}-{seed}-{file.path.stem}-{index}"
     pen = Pen(random.Random(name), file.split)
     length = pen.rng.randint(*file.length)
-    if file.format == "sft":
-        task = pen.rng.choices(list(file.tasks), list(file.tasks.values()))[0]
-        if task == "select":  # large sets are rare, as in use
+    match file.format:
+        case "sft":
+            return _sft_row(file, pen, length)
+        case "alignx":
+            return world_rows.alignx(pen, file.world, length)
+        case "alignxplore":
+            return world_rows.alignxplore(pen, file.world, length)
+        case "rl":
+            return world_rows.streaming(pen, file.world, length, name)
+        case "upi":
+            return world_rows.upi(pen, file.world, length, name)
+
+
+def _sft_row(file: File, pen: Pen, length: int) -> Row:
+    task = pen.rng.choices(list(file.tasks), list(file.tasks.values()))[0]
+    match task:
+        case "select":  # large sets are rare, as in use
             most = file.most_items if pen.rng.random() < 0.25 else 2
             return world_rows.selection(pen, file.world, length, most_items=most)
-        return _TASKS[task](pen, file.world, length)
-    if file.format in _UNNAMED:
-        return _UNNAMED[file.format](pen, file.world, length)
-    return _NAMED[file.format](pen, file.world, length, name)
-
-
-_TASKS: dict[Task, Callable[[Pen, World, int], Row]] = {
-    "infer": partial(world_rows.inference, past=False),
-    "update": partial(world_rows.inference, past=True),
-    "summary": partial(world_rows.reply, mode="summary"),
-    "ica": partial(world_rows.reply, mode="ica"),
-    "pba": partial(world_rows.reply, mode="pba"),
-    "direct": partial(world_rows.reply, mode="direct"),
-    "none": partial(world_rows.reply, mode="none"),
-}
-_UNNAMED = {"alignx": world_rows.alignx, "alignxplore": world_rows.alignxplore}
-_NAMED = {"rl": world_rows.streaming, "upi": world_rows.upi}
+        case "infer" | "update":
+            return world_rows.inference(pen, file.world, length, past=task == "update")
+        case mode:
+            return world_rows.reply(pen, file.world, length, mode=mode)
 
 
 def _lines(file: File, seed: int, indices: range) -> bytes:

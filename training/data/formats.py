@@ -10,12 +10,11 @@
     pairs        prompt, chosen and rejected, as messages or texts; the replies may repeat the prompt
 
 A class checks what its stage relies on and is lenient elsewhere: it accepts absent, null and unknown
-fields. `on_disk` returns a row under its published field names. Error messages name fields and rules,
-never a user's text.
+fields. Error messages name fields and rules, never a user's text.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -109,12 +108,6 @@ class Triple(Record):
         return self.query, self.chosen, self.rejected
 
 
-class AlignXPair(Triple):
-    """A triple whose query is published as "prompt"."""
-
-    query: MaybeText = Field(default="", validation_alias=AliasChoices("query", "prompt"), serialization_alias="prompt")
-
-
 class Post(Record):
     """What the user wrote under a post; a plain text is a comment under none."""
 
@@ -179,10 +172,6 @@ class Row(Record):
         for triple in (*self.triples(), *((target,) if target else ())):
             yield from triple.texts()
 
-    def on_disk(self) -> dict[str, Any]:
-        """The row under its published field names, ready for JSON."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
-
 
 class AlignXRow(Row):
     kind, label = "alignx", "AlignX"
@@ -193,7 +182,7 @@ class AlignXRow(Row):
     directions: Direction = Field(default=None, alias="Preference Direction")
     demographic: MaybeText = Field(default="", alias="Demographic Information")
     posts: Annotated[tuple[Post, ...], BeforeValidator(_empty_list)] = Field(default=(), alias="User-Generated Content")
-    pairs: Annotated[tuple[AlignXPair, ...], BeforeValidator(_empty_list)] = Field(
+    pairs: Annotated[tuple[Triple, ...], BeforeValidator(_empty_list)] = Field(
         default=(), alias="Pair-wise Comparative Feedback"
     )
 

@@ -14,7 +14,7 @@ from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from tests.unit.training.small_runs import DPO, losses, write_config
 from training.checkpoint import run_dir
 from training.config import load
-from training.data.formats import AlignXRow
+from training.data.formats import AlignXRow, Post
 from training.data.preference_pairs import AlignXEncoder, Mode, draw_evidence, row_prompt, select_history
 from training.dpo import DpoConfig, dpo
 
@@ -135,9 +135,9 @@ def test_evidence_is_drawn_by_the_rows_own_texts():
     """0 to 4 posts and 0 to 4 choices a row, in their order, the same in every run and file."""
     sizes: Counter[tuple[int, int]] = Counter()
     for number in range(300):
-        full = row(*(compared(10 * number + index) for index in range(6))).on_disk()
-        full["User-Generated Content"] = [{"comment": f"post {number} {index}"} for index in range(6)]
-        parsed = AlignXRow.model_validate(full)
+        posts = tuple(Post(comment=f"post {number} {index}") for index in range(6))
+        pairs = (compared(10 * number + index) for index in range(6))
+        parsed = row(*pairs).model_copy(update={"posts": posts})
         drawn = draw_evidence(parsed)
         assert drawn == draw_evidence(parsed)
         assert [pair for pair in parsed.pairs if pair in drawn.pairs] == list(drawn.pairs)
@@ -146,7 +146,7 @@ def test_evidence_is_drawn_by_the_rows_own_texts():
         sizes[len(drawn.posts), len(drawn.pairs)] += 1
     assert set(sizes) == {(posts, pairs) for posts in range(5) for pairs in range(5) if posts or pairs}
     alone = row(compared(1))
-    posts_alone = AlignXRow.model_validate({**row().on_disk(), "User-Generated Content": [{"comment": "hot"}] * 9})
+    posts_alone = row().model_copy(update={"posts": (Post(comment="hot"),) * 9})
     assert [*draw_evidence(alone).pairs, *draw_evidence(alone).posts]
     assert 1 <= len(draw_evidence(posts_alone).posts) <= 4
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from alignx.schemas.interactions import ComparisonInteraction, DemographicInteraction, PostInteraction
 from tests.unit.training.data.rows import LEANING, alignx, alignxplore, pairs, rl, sft, triple, upi
-from training.data.formats import KINDS, AlignXRow, PairRow, RlRow, SftRow, UpiRow, interactions
+from training.data.formats import KINDS, AlignXRow, PairRow, RlRow, Row, SftRow, UpiRow, interactions
 from training.data.published import kind_of
 
 HISTORY = "Pair-wise Comparative Feedback"
@@ -85,12 +85,14 @@ def test_ids_become_text():
     assert UpiRow.model_validate({**upi(), "userid": 0}).userid == "0"
 
 
+def plain(row: Row) -> dict[str, Any]:
+    return row.model_dump(mode="json", exclude_none=True)
+
+
 def test_plain_prompt_and_response_become_messages():
     row = SftRow.model_validate({"prompt": "asked", "response": "told"})
-    assert row.on_disk() == {
-        "prompt": [{"role": "user", "content": "asked"}],
-        "completion": [{"role": "assistant", "content": "told"}],
-    }
+    prompt, completion = {"role": "user", "content": "asked"}, {"role": "assistant", "content": "told"}
+    assert plain(row) == {"prompt": [prompt], "completion": [completion]}
 
 
 USER, ASSISTANT = {"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}
@@ -110,13 +112,13 @@ OTHER = {"role": "assistant", "content": "z"}
 def test_public_forms_of_preference_pairs_are_one_row(raw: dict[str, Any]):
     assert kind_of([raw]) == "pairs"
     row = PairRow.model_validate(raw)
-    assert row.on_disk() == {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [OTHER]}
+    assert plain(row) == {"prompt": [USER], "chosen": [ASSISTANT], "rejected": [OTHER]}
 
 
 def test_of_a_conversation_the_last_reply_is_the_completion():
     raw = {"messages": [USER, ASSISTANT, USER, OTHER]}
     assert kind_of([raw]) == "sft"
-    assert SftRow.model_validate(raw).on_disk() == {"prompt": [USER, ASSISTANT, USER], "completion": [OTHER]}
+    assert plain(SftRow.model_validate(raw)) == {"prompt": [USER, ASSISTANT, USER], "completion": [OTHER]}
 
 
 BAD: list[tuple[str, dict[str, Any], str]] = [
