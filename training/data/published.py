@@ -55,17 +55,14 @@ def to_known(value: object) -> object:
         return {"uid": told.get("userid"), "history": told.get("history"), "mid_position": told.get("mid_position")}
     if "behaviors" in fields:
         return _behaviours(value)
-    if isinstance(history := value.get("history"), Sequence) and _is_scored(history):
+    history = value.get("history")
+    if isinstance(history, Sequence) and any(isinstance(item, Mapping) and "pref_idx" in item for item in history):
         return {"uid": value.get("uid"), "topic": "", "history": [item.get("item") for item in history]}
     if {"ica_prompt", "pba_prompt"} <= fields:
         prompts = {"prompt": "ica_prompt", "bridged": "pba_prompt"}
         replies = {name: value.get(name) for name in ("chosen", "rejected")}
         return replies | {name: _llama_turns(value[published]) for name, published in prompts.items()}
     return value
-
-
-def _is_scored(history: Sequence[Any]) -> bool:
-    return any(isinstance(choice, Mapping) and "pref_idx" in choice for choice in history)
 
 
 def _behaviours(row: Mapping[str, Any]) -> dict[str, Any]:

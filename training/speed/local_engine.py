@@ -185,7 +185,8 @@ class LocalEngine:
             self._require_room(len(ids), max_new_tokens)
         config = self._sampling(max_new_tokens, temperature, top_p, top_k)
         replies, done = [""] * len(rendered), 0
-        with self._inference(), torch.random.fork_rng(self._random_devices()):
+        device = self.model.device
+        with self._inference(), torch.random.fork_rng([] if device.type == "cpu" else [device]):
             torch.manual_seed(seed)
             for bucket in buckets([len(ids) + max_new_tokens for ids in rendered], WRITE_TOKENS):
                 texts = self._generate_bucket([rendered[index] for index in bucket], config)
@@ -282,10 +283,6 @@ class LocalEngine:
 
     def _tensor(self, rows: Sequence[tuple[int, ...]]) -> Any:
         return torch.tensor(rows, device=self.model.device)
-
-    def _random_devices(self) -> list[Any]:
-        device = self.model.device
-        return [] if device.type == "cpu" else [device]
 
 
 def _shared_prefix(rows: Sequence[_Row]) -> int:
