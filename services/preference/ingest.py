@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from statistics import fmean
@@ -57,28 +57,21 @@ _DRIFT_PAGE = 200
 logger = logging.getLogger("alignx.ingest")
 
 
+@dataclass(eq=False, repr=False)
 class Ingest:
     """Writes of a user's history. One object a process."""
 
-    def __init__(
-        self,
-        store: Store,
-        queue: Queue,
-        limits: LimitSettings,
-        metrics: IngestMetrics,
-        tenants: TimedCache[TenantSettings] | None = None,
-        outcomes: Outcomes | None = None,
-        *,
-        has_engine: bool = True,
-    ) -> None:
-        """`tenants` say how many events are taken and, with an engine, when an update is due; else each event is."""
-        self.store = store
-        self.queue = queue
-        self.limits = limits
-        self.metrics = metrics
-        self.tenants = tenants
-        self.outcomes = outcomes
-        self.has_engine = has_engine
+    store: Store
+    queue: Queue
+    limits: LimitSettings
+    metrics: IngestMetrics
+    tenants: TimedCache[TenantSettings] | None = None
+    """They say how many events are taken and, with an engine, when an update is due; else each event is."""
+    outcomes: Outcomes | None = None
+    _: KW_ONLY
+    has_engine: bool = True
+
+    def __post_init__(self) -> None:
         self.negatives = Negatives()
         """Of those whose events are folded in a thread."""
         # Writers of one user take turns here, so that only other processes can come in between.

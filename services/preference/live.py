@@ -44,7 +44,20 @@ _RETRY_S: Final = 0.5
 Entry = tuple[str, Mapping[str, str]]
 
 
-class LiveText:
+class Listener:
+    """Receives a summary while it is written; this one ignores it."""
+
+    async def begin(self) -> None:
+        """A text begins; it replaces one that came before."""
+
+    def engine_answers(self) -> None:
+        """The engine has accepted the prompt and writes, perhaps its reasoning first."""
+
+    async def show(self, text: str) -> None:
+        """A further piece of the text."""
+
+
+class LiveText(Listener):
     """Writes an update to the user's live stream. `begun` is set once the engine answers."""
 
     def __init__(self, queue: Queue, claim: Claim) -> None:

@@ -8,7 +8,9 @@ from alignx.schemas.items import UserId
 from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.summaries import ModelTrial, Prequential
 from services.errors import Forbidden, InvalidRequest
+from services.outcomes.uplift import read_uplift
 from services.preference.routes import Service, Tenant
+from services.preference.updates.trials import read_trial
 from services.server.app import only_user_of
 from services.server.body_lists import ListRoute
 
@@ -21,14 +23,14 @@ router = APIRouter(prefix="/v1", route_class=ListRoute)
 async def tenant_quality(tenant: Tenant, service: Service) -> dict[str, Prequential]:
     """Prequential accuracy over all users of the tenant, by scorer: each choice is predicted by the
     summary as it was before the choice became known."""
-    return await service.quality(tenant)
+    return await service.store.tenant_quality(tenant)
 
 
 @router.get("/quality/uplift", operation_id="uplift", tags=["quality"], summary="Whether personalization is worth it")
-async def read_uplift(tenant: Tenant, service: Service) -> Uplift:
+async def uplift(tenant: Tenant, service: Service) -> Uplift:
     """What became of answers with personalization and, to the share of users that the tenant's setting
     `holdout_share` holds out, without. The difference has a 95 % interval over users."""
-    return await service.uplift(tenant)
+    return await read_uplift(service.store, tenant, (await service.tenants.read(tenant)).holdout_share)
 
 
 @router.post("/feedback", operation_id="feedback", tags=["quality"], summary="What a user made of an answer")
@@ -55,4 +57,4 @@ async def give_feedback(
 async def model_trial(tenant: Tenant, service: Service) -> ModelTrial:
     """A new model, adapter or prompt template first writes for a share of the users. One whose summaries predict
     choices worse than those before it is held back."""
-    return await service.model_trial(tenant)
+    return await read_trial(service.store.redis, tenant)

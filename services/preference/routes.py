@@ -32,6 +32,7 @@ from alignx.schemas.summaries import (
 )
 from services.errors import Forbidden, InvalidRequest
 from services.preference import edits
+from services.preference.export import export_lines
 from services.preference.live import EndlessResponse
 from services.preference.service import PreferenceService
 from services.preference.webhooks.webhook_service import WebhookService
@@ -137,7 +138,7 @@ async def retry_dead_letters(
     responses={200: {"content": {"application/jsonl": {"schema": {"type": "string"}}}}},
 )
 async def export_user(tenant: Tenant, user: User, service: Service) -> StreamingResponse:
-    lines = service.export(tenant, user)
+    lines = export_lines(service.store, tenant, user)
     head = await anext(lines)  # an unknown user is a 404, not a broken stream
 
     async def body() -> AsyncIterator[bytes]:
@@ -240,7 +241,7 @@ async def list_versions(
 async def read_version(
     tenant: Tenant, user: User, version: Annotated[int, Path(ge=1)], service: Service
 ) -> SummaryVersion:
-    return await service.version(tenant, user, version)
+    return await service.store.version(tenant, user, version)
 
 
 @router.get(

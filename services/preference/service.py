@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
 
 from opentelemetry.trace import get_current_span
 
 from alignx.schemas.forgetting import Forgotten
 from alignx.schemas.interactions import ComparisonInteraction
 from alignx.schemas.many_users import EraseRequest, UsersErased
-from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
+from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored
 from alignx.schemas.requests import (
     CatalogueRequest,
     CatalogueStored,
@@ -21,12 +22,9 @@ from alignx.schemas.requests import (
 from alignx.schemas.summaries import (
     DeadLetterList,
     InteractionList,
-    ModelTrial,
     Order,
     Preferences,
-    Prequential,
     RejectedDraftList,
-    SummaryVersion,
     VersionDiff,
     VersionList,
 )
@@ -34,9 +32,7 @@ from alignx.schemas.tenants import TenantSettings
 from services.errors import Unavailable, UserUnknown
 from services.outcomes.chats import ChatOutbox
 from services.outcomes.served import Outcomes
-from services.outcomes.uplift import read_uplift
 from services.preference import edits
-from services.preference.export import export_lines
 from services.preference.forgetting.about import About
 from services.preference.forgetting.forget_events import forget_events
 from services.preference.ingest import Ingest, UpdateStart
@@ -46,7 +42,6 @@ from services.preference.many_users.bulk_erase import erase_users
 from services.preference.many_users.user_index import UserIndex
 from services.preference.queue import Queue
 from services.preference.queue_records import encode_origin
-from services.preference.updates.trials import read_trial
 from services.preference.updates.update_metrics import IngestMetrics
 from services.server.state import Drain
 from services.settings import Settings
@@ -60,33 +55,26 @@ from services.traffic.catalogue import Catalogue
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
 
 
+@dataclass(eq=False, repr=False)
 class PreferenceService:
     """The preference service without its HTTP. Opened by the app's lifespan."""
 
-    def __init__(
-        self,
-        store: Store,
-        queue: Queue,
-        settings: Settings,
-        metrics: IngestMetrics,
-        rewriter: AofRewriter,
-        live: LiveStreams,
-        drain: Drain,
-        tenants: TimedCache[TenantSettings],
-        outcomes: Outcomes,
-    ) -> None:
-        self.store = store
-        self.queue = queue
-        self.settings = settings
-        self.metrics = metrics
-        self.rewriter = rewriter
-        self.live = live
-        self.drain = drain
-        self.tenants = tenants
-        self.outcomes = outcomes
-        has_engine = settings.engine.enabled
-        self.ingest = Ingest(store, queue, settings.limits, metrics, tenants, outcomes, has_engine=has_engine)
-        self.learner = Learner(self.ingest, ChatOutbox(store.redis, store.keys), outcomes, metrics)
+    store: Store
+    queue: Queue
+    settings: Settings
+    metrics: IngestMetrics
+    rewriter: AofRewriter
+    live: LiveStreams
+    drain: Drain
+    tenants: TimedCache[TenantSettings]
+    outcomes: Outcomes
+
+    def __post_init__(self) -> None:
+        store, limits, has_engine = self.store, self.settings.limits, self.settings.engine.enabled
+        self.ingest = Ingest(
+            store, self.queue, limits, self.metrics, self.tenants, self.outcomes, has_engine=has_engine
+        )
+        self.learner = Learner(self.ingest, ChatOutbox(store.redis, store.keys), self.outcomes, self.metrics)
         self.catalogue = Catalogue(store.redis)
         self.index = UserIndex(store.redis, store.keys)
 
@@ -222,10 +210,6 @@ class PreferenceService:
             return current.model_copy(update={"waiting_for": "engine"})  # a worker says so of all
         return current
 
-    async def version(self, tenant: str, user: str, number: int) -> SummaryVersion:
-        """Raises VersionUnknown too."""
-        return await self.store.version(tenant, user, number)
-
     async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> VersionList:
         versions = await self.store.versions(tenant, user, before, limit)
         has_more = len(versions) == limit and versions[-1].version > 1
@@ -239,18 +223,6 @@ class PreferenceService:
         """Raises VersionUnknown too."""
         before, after = [await self.store.version(tenant, user, number) for number in (old, new)]
         return edits.diff(before, after)
-
-    async def quality(self, tenant: str) -> dict[str, Prequential]:
-        return await self.store.tenant_quality(tenant)
-
-    async def uplift(self, tenant: str) -> Uplift:
-        return await read_uplift(self.store, tenant, (await self.tenants.read(tenant)).holdout_share)
-
-    async def model_trial(self, tenant: str) -> ModelTrial:
-        return await read_trial(self.store.redis, tenant)
-
-    def export(self, tenant: str, user: str) -> AsyncIterator[bytes]:
-        return export_lines(self.store, tenant, user)
 
     async def open_stream(self, tenant: str, user: str, last_event_id: str | None) -> AsyncGenerator[bytes]:
         """The summary as server-sent events while it is written. Raises Unavailable when too many are open."""

@@ -87,7 +87,7 @@ class Play:
         self.mock.choosing = len(self.mock.choices) + choosing
         claim = await self.take(user, tenant)
         ended = await self.bench.updater.run(claim)
-        await self.bench.updater.record_test(claim, ended)
+        await self.bench.updater.tests.record(claim, ended.test, ended.tested_source)
         self.answers.append(f"update of {user} -> {ended.outcome}")
         await _moment()
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 from uuid import uuid4
@@ -54,26 +55,20 @@ class ExpiryMetrics:
         self.sweeps = counter("alignx_expiry_sweeps", "Shards swept for such events")
 
 
+@dataclass(eq=False, repr=False)
 class EventExpiry:
     """One object a worker; `run` until `stop`."""
 
-    def __init__(
-        self,
-        store: Store,
-        queue: Queue,
-        tenants: TimedCache[TenantSettings],
-        rewriter: AofRewriter,
-        settings: Settings,
-        metrics: ExpiryMetrics,
-    ) -> None:
-        self.store = store
-        self.queue = queue
-        self.tenants = tenants
-        self.rewriter = rewriter
-        self.settings = settings
-        self.metrics = metrics
-        self._audit = AuditLog(store.redis, settings.gateway)
-        self._redis: Any = store.redis  # its methods are typed for the blocking client and this one at once
+    store: Store
+    queue: Queue
+    tenants: TimedCache[TenantSettings]
+    rewriter: AofRewriter
+    settings: Settings
+    metrics: ExpiryMetrics
+
+    def __post_init__(self) -> None:
+        self._audit = AuditLog(self.store.redis, self.settings.gateway)
+        self._redis: Any = self.store.redis  # its methods are typed for the blocking client and this one at once
         self._name = uuid4().hex
         self._stopping = False
 

@@ -4,7 +4,6 @@ A user who is erased leaves the index with all else, so a call that is sent agai
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final
 
 from alignx.schemas.many_users import EraseRequest, UsersErased
@@ -27,7 +26,7 @@ async def erase_users(queue: Queue, index: UserIndex, tenant: str, request: Eras
         results = await asyncio.gather(*(queue.forget(tenant, name) for name in part), return_exceptions=True)
         done += sum(isinstance(result, bool) for result in results)
         erased += [name for name, result in zip(part, results, strict=True) if result is True]
-        if fault := _find_fault(results):
+        if fault := next((result for result in results if isinstance(result, BaseException)), None):
             if not erased or not isinstance(fault, STORE_FAULTS):
                 raise fault
             break
@@ -36,7 +35,3 @@ async def erase_users(queue: Queue, index: UserIndex, tenant: str, request: Eras
         unknown=done - len(erased) if request.users is not None else 0,
         left=max(0, total - done),
     )
-
-
-def _find_fault(results: Sequence[bool | BaseException]) -> BaseException | None:
-    return next((result for result in results if isinstance(result, BaseException)), None)

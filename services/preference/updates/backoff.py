@@ -23,29 +23,9 @@ _TRIAL_EVERY = 6
 logger = logging.getLogger("alignx.worker")
 
 
-class AdaptiveLimit:
-    """How many updates may run at once."""
-
-    def __init__(self, most: int, gauge: Gauge) -> None:
-        self.most = most
-        self.value = float(most)
-        self.gauge = gauge
-        gauge.set(most)
-
-    def succeed(self) -> None:
-        self._set(min(self.most, self.value + 1 / self.value))
-
-    def fail(self) -> None:
-        self._set(max(1.0, self.value / 2))
-
-    def _set(self, value: float) -> None:
-        self.value = value
-        self.gauge.set(int(value))
-
-
 class Backoff:
-    """When the next update, or the next probe, may start. `refusal` says why the engine refuses canaries, empty
-    while it does not; `clock` gives seconds."""
+    """When the next update, or the next probe, may start. `gauge` shows how many updates may run at once; `refusal`
+    says why the engine refuses canaries, empty while it does not; `clock` gives seconds."""
 
     def __init__(
         self,
@@ -54,7 +34,9 @@ class Backoff:
         refusal: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limit = AdaptiveLimit(settings.summary.workers, gauge)
+        self._most = settings.summary.workers
+        self._gauge = gauge
+        self._set_limit(float(self._most))
         self._failures_allowed = settings.engine.breaker_failures
         self._cooldown_s = settings.engine.breaker_cooldown_s
         self._refusal = refusal
@@ -77,7 +59,11 @@ class Backoff:
     @property
     def limit(self) -> int:
         """How many updates may run at once while the engine is well."""
-        return int(self._limit.value)
+        return int(self._limit)
+
+    def _set_limit(self, value: float) -> None:
+        self._limit = value
+        self._gauge.set(int(value))
 
     def allows(self, running: int) -> bool:
         """Whether a further update may start beside those `running`."""
@@ -88,13 +74,13 @@ class Backoff:
         self._trial = False
 
     def record_success(self) -> None:
-        self._limit.succeed()
+        self._set_limit(min(self._most, self._limit + 1 / self._limit))
         self._failures = 0
 
     def record_engine_failure(self, fault: str) -> None:
         """The engine is away, overloaded or broke off. `fault` says so without a user's text."""
         if not self._refusal():  # else it is asked again with canaries alone
-            self._limit.fail()
+            self._set_limit(max(1.0, self._limit / 2))
             self.record_fault(fault)
 
     def record_fault(self, fault: str) -> None:

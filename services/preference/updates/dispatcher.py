@@ -181,7 +181,7 @@ class Dispatcher:
                 fields = {"outcome": result.outcome, "ms": round((time.perf_counter() - started) * 1000, 2)}
                 also = {"request_ids": [call.request_id for call in calls]} if len(calls) > 1 else {}
                 logger.info("update", extra=fields | also)
-            await self.updater.record_test(claim, result)
+            await self.updater.tests.record(claim, result.test, result.tested_source)
 
     def _span(self, calls: Sequence[Origin]) -> Span:
         """The update belongs to the trace of the latest call that asked for it and links to the others."""

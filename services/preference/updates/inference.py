@@ -18,6 +18,7 @@ from alignx.schemas.summaries import Claim, StoredInteraction, SummaryVersion, T
 from services.engine.limits import Engine
 from services.engine.wire import Completion, Delta
 from services.errors import ContextExceeded, EngineRejected, UnusableReply
+from services.preference.live import Listener
 from services.preference.updates.budgets import LEAST_EVENT_TOKENS, Budgets, share_window
 from services.preference.updates.sentence_support import support_sentences
 from services.preference.updates.support import check_supported
@@ -50,19 +51,6 @@ _PROBE = ComparisonInteraction(
     chosen="Six minutes for a soft egg, ten for a hard one.",
     rejected="Great question! Boiling an egg is a wonderful journey, so let us take our time.",
 )
-
-
-class Listener(Protocol):
-    """Receives a summary while it is written."""
-
-    async def begin(self) -> None:
-        """A text begins; it replaces one that came before."""
-
-    def engine_answers(self) -> None:
-        """The engine has accepted the prompt and writes, perhaps its reasoning first."""
-
-    async def show(self, text: str) -> None:
-        """A further piece of the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +99,6 @@ class Draft:
     claims: tuple[Claim, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _ParsedReply:
-    """A reply that has passed the checks."""
-
-    removed: tuple[Check, ...]
-    text: str
-    """The summary, what is pinned included."""
-    reasoning: str | None
-    claims: tuple[Claim, ...]
-    denied: int
-    """Sentences dropped for their subject."""
-
-
 class Writer(Protocol):
     async def write(self, material: Material, listener: Listener) -> Draft:
         """Raises EngineUnavailable, EngineRejected, UnusableReply or EngineError."""
@@ -152,19 +127,6 @@ class ProfileWriter:
 
     async def probe(self) -> None:
         pass  # it never fails
-
-
-class _NullListener:
-    """Ignores the text of a probe."""
-
-    async def begin(self) -> None:
-        pass
-
-    def engine_answers(self) -> None:
-        pass
-
-    async def show(self, text: str) -> None:
-        pass
 
 
 class EngineWriter:
@@ -237,7 +199,7 @@ class EngineWriter:
     async def probe(self) -> None:
         attempt = Attempt(self.budgets().reply, self.settings.temperature)
         material = Material("", [_PROBE], None, fold(EMPTY, _PROBE)[0])
-        await self._draft(material, self._first_prompt(), self._evidence([_PROBE]), attempt, _NullListener())
+        await self._draft(material, self._first_prompt(), self._evidence([_PROBE]), attempt, Listener())
 
     def _retry_attempt(self, reason: str, prompt: Prompt, max_tokens: int) -> Attempt:
         """The second request: twice the tokens after a reply that the limit cut off, no reasoning after one that
@@ -286,9 +248,10 @@ class EngineWriter:
     async def _parse(
         self, text: str, completion: Completion, evidence: Evidence, material: Material, template: str
     ) -> Draft:
-        rules = material.rules
+        rules, source = material.rules, f"llm:{completion.model}"
 
-        def parse() -> _ParsedReply:
+        def parse() -> tuple[Draft, tuple[Check, ...], int]:
+            """The draft, what the checks removed, and how many sentences were dropped for their subject."""
             most, own = self.settings.max_chars, rules.own
             reply = parse_summary(
                 text,
@@ -301,28 +264,27 @@ class EngineWriter:
             check_supported(allowed, material.profile, evidence, grounded=self.settings.grounded)
             summary = rules.pin(allowed)
             known = material.past.claims if material.past else ()
-            claims = support_sentences(summary, own, material.events, known)
-            dropped = len(split_sentences(reply.text)) - len(split_sentences(allowed))
-            return _ParsedReply(reply.removed, summary, rules.redact(reply.reasoning or "") or None, claims, dropped)
+            draft = Draft(
+                text=summary,
+                reasoning=rules.redact(reply.reasoning or "") or None if self.settings.keep_reasoning else None,
+                source=source,
+                template=template,
+                tokens=completion.tokens,
+                claims=support_sentences(summary, own, material.events, known),
+            )
+            return draft, reply.removed, len(split_sentences(reply.text)) - len(split_sentences(allowed))
 
         try:
-            parsed = await _off_the_loop(parse, len(text) + len(evidence.events) + len(evidence.past))
+            draft, removed, denied = await _off_the_loop(parse, len(text) + len(evidence.events) + len(evidence.past))
         except UnusableReply as error:
             self.metrics.checks.labels(error.reason, "refused").inc()
-            error.reply, error.source = rules.redact(text), f"llm:{completion.model}"
+            error.reply, error.source = rules.redact(text), source
             raise
-        cleaned = {*parsed.removed, *(("sensitive",) if parsed.denied else ())}
+        cleaned = {*removed, *(("sensitive",) if denied else ())}
         for check in CHECKS:
             self.metrics.checks.labels(check, "cleaned" if check in cleaned else "passed").inc()
-        self.metrics.sentences.labels("denied").inc(parsed.denied)
-        return Draft(
-            text=parsed.text,
-            reasoning=parsed.reasoning if self.settings.keep_reasoning else None,
-            source=f"llm:{completion.model}",
-            template=template,
-            tokens=completion.tokens,
-            claims=parsed.claims,
-        )
+        self.metrics.sentences.labels("denied").inc(denied)
+        return draft
 
 
 async def _off_the_loop(read: Callable[[], T], chars: int) -> T:

@@ -47,11 +47,6 @@ def predict_choices(text: str, choices: Sequence[Choice]) -> list[float]:
     return [fmean(_predict_pair(profile, pair) for pair in choice) for choice in choices]
 
 
-def predict_means(texts: Sequence[str], choices: Sequence[Choice]) -> list[float]:
-    """The share of `choices` that each text predicts."""
-    return [fmean(predict_choices(text, choices)) for text in texts]
-
-
 def _predict_pair(profile: Profile, pair: Pair) -> float:
     """1 where the profile scores the chosen item higher, a half for a tie, else 0."""
     chosen, rejected = scores(profile, pair.query, [pair.chosen, pair.rejected])

@@ -49,28 +49,14 @@ _ALIKE: Final = 0.7
 _MIN_CONTRAST: Final = 0.15
 """Difference of a feature of style between what was chosen and what was not."""
 _GENERAL: Final = frozenset(
-    map(
-        root,
-        (
-            *("user", "person", "customer", "reader", "prefer", "like", "enjoy", "love", "interest", "taste", "choice"),
-            *("option", "topic", "thing", "item", "content", "subject", "product", "answer", "reply", "text", "tend"),
-            *(
-                "response",
-                "drawn",
-                "favour",
-                "favor",
-                "dislike",
-                "avoid",
-                "value",
-                "often",
-                "lately",
-                "clear",
-                "strong",
-            ),
-            *("particular", "show", "shown", "seem", "appear", "mostly", "care", "pass", "passed", "pick", "picked"),
-            *("chose", "chosen", "read", "buy", "bought", "watch", "liking", "fond", "keen", "recent", "little"),
-        ),
+    root(word)
+    for listed in (
+        "user person customer reader prefer like enjoy love interest taste choice option topic thing item content",
+        "subject product answer reply text tend response drawn favour favor dislike avoid value often lately clear",
+        "strong particular show shown seem appear mostly care pass passed pick picked chose chosen read buy bought",
+        "watch liking fond keen recent little",
     )
+    for word in listed.split()
 )
 """Words of any summary: they name no topic."""
 _PRICES: Final = {

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
+from statistics import fmean
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -20,11 +21,11 @@ from services.errors import AlignXError
 from services.preference.queue import Queue
 from services.preference.queue_records import Claim, PrequentialSums
 from services.preference.updates.inference import BACKGROUND
-from services.preference.updates.regression import Review, latest_choices, predict_means, review
+from services.preference.updates.regression import Review, latest_choices, predict_choices, review
 from services.preference.updates.trials import Trials
 from services.preference.updates.update_metrics import WorkerMetrics
 from services.profile.scoring import interval, softmax
-from services.prompts.profiles import PromptProfile, load_profile
+from services.prompts.profiles import load_profile
 from services.settings import Settings
 from services.storage.user_profile import USER_SOURCE
 from services.storage.users import Store
@@ -53,24 +54,6 @@ def sample_choices(events: Sequence[StoredInteraction], count: int) -> list[Held
         for pair, probability in zip_longest(event.interaction.pairs()[: len(event.predicted) or None], event.predicted)
     ]
     return choices if len(choices) <= count else random.sample(choices, count)
-
-
-async def judge_choices(
-    engine: Engine,
-    tenant: str,
-    summary: str,
-    choices: Sequence[HeldChoice],
-    recent: RecentChoices,
-    prompts: PromptProfile,
-) -> list[Judgement]:
-    """The engine's judgements of choices that `summary` has not read, the chosen item first."""
-    judgements = []
-    for pair, _ in choices:
-        question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, engine.context_tokens)
-        judgements.append(
-            await judge(engine, *question, tenant=tenant, recent=recent, priority=BACKGROUND, prompts=prompts)
-        )
-    return judgements
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +105,16 @@ class SummaryTests:
         """Tells the trial how a user's new text predicts choices against the text that it replaces. The version is
         committed: a report that fails is no failed update."""
         try:
-            await self._report_trial(claim, candidate, current, text)
+            if current is None:
+                await self.trials.count_user(claim.tenant)
+            elif candidate and current.source != USER_SOURCE and await self.trials.is_older(claim.tenant, current):
+                events = await self.store.events_before(claim.tenant, claim.user, claim.cursor, _TRIAL_EVENTS)
+                if choices := latest_choices(events):
+                    old = fmean(await asyncio.to_thread(predict_choices, current.text, choices))
+                    new = fmean(await asyncio.to_thread(predict_choices, text, choices))
+                    await self.trials.record(claim.tenant, candidate, old, new)
         except (AlignXError, RedisError) as error:
             logger.warning("a report to the trial of a model was lost", extra={"error": type(error).__name__})
-
-    async def _report_trial(self, claim: Claim, candidate: str, current: SummaryVersion | None, text: str) -> None:
-        if current is None:
-            await self.trials.count_user(claim.tenant)
-        elif candidate and current.source != USER_SOURCE and await self.trials.is_older(claim.tenant, current):
-            events = await self.store.events_before(claim.tenant, claim.user, claim.cursor, _TRIAL_EVENTS)
-            if choices := latest_choices(events):
-                old, new = await asyncio.to_thread(predict_means, [current.text, text], choices)
-                await self.trials.record(claim.tenant, candidate, old, new)
 
     async def predict(
         self, claim: Claim, past: SummaryVersion | None, events: Sequence[StoredInteraction], begun: asyncio.Event
@@ -146,10 +127,17 @@ class SummaryTests:
         await begun.wait()
         earlier = await self.store.choices_before(claim.tenant, claim.user, claim.cursor, CONTRAST_PAIRS)
         recent = RecentChoices(earlier, asyncio.get_running_loop().time() + _CONTRAST_S)
-        judgements = await judge_choices(self.engine, claim.tenant, past.text, choices, recent, self.prompts)
+        judgements = [await self._judge(pair, claim.tenant, past.text, recent) for pair, _ in choices]
         return SummaryTest(
             PrequentialSums.from_choices([judgement.probabilities[:1] for judgement in judgements]),
             list(filter(None, map(_compare, choices, judgements))),
+        )
+
+    async def _judge(self, pair: Pair, tenant: str, summary: str, recent: RecentChoices) -> Judgement:
+        """The engine's judgement of a choice that `summary` has not read, the chosen item first."""
+        question = fit_choice(pair.query, [pair.chosen, pair.rejected], summary, self.engine.context_tokens)
+        return await judge(
+            self.engine, *question, tenant=tenant, recent=recent, priority=BACKGROUND, prompts=self.prompts
         )
 
     async def record(self, claim: Claim, test: "asyncio.Task[SummaryTest] | None", source: str) -> None:

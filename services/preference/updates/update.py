@@ -53,16 +53,8 @@ from services.storage.users import Store, event_time
 from services.tracing import child_span
 
 _REBUILD_PAGE = 500
-_OUTCOMES = {
-    "ENGINE": "engine",
-    "DEAD": "dead",
-    "HALVED": "halved",
-    "DROPPED": "dropped",
-    "POSTPONED": "postponed",
-    "SKIPPED": "skipped",
-    "FENCED": "lost",
-}
-"""Outcomes of an update by what fail.lua answers, ENGINE where the engine was at fault; any other is "data"."""
+_OUTCOMES = {"FENCED": "lost", "RETRY": "data"}
+"""Outcomes of an update by what fail.lua answers, where they have another name."""
 
 logger = logging.getLogger("alignx.update")
 
@@ -114,7 +106,7 @@ class Updater:
             self.writer = EngineWriter(engine, settings.summary, metrics)
 
     async def run(self, claim: Claim) -> UpdateResult:
-        """One update; `record_test` stores its test. Raises EngineUnavailable, the user released, and RedisError."""
+        """One update; `tests.record` stores its test. Raises EngineUnavailable, the user released, and RedisError."""
         limit = self.settings.summary.batch_events
         first_id, size, batch = "", max(1, min(claim.cap or limit, claim.pending)), None
         try:
@@ -149,13 +141,9 @@ class Updater:
                 return await self._fail_data(claim, first_id, size, f"{kind} while reading the event.")
             return await self._fail_refused(claim, first_id, size, EngineError(f"{kind} while writing the summary."))
 
-    async def record_test(self, claim: Claim, result: UpdateResult) -> None:
-        """Adds the test of the past summary to the sums."""
-        await self.tests.record(claim, result.test, result.tested_source)
-
     async def _update(self, claim: Claim, batch: Batch) -> UpdateResult:
         started = time.perf_counter()
-        current = await self._current(claim)
+        current = await self.store.version(claim.tenant, claim.user, claim.version) if claim.version else None
         name = await self.writer.name()
         admission = await self.tests.trials.admit(claim, name) if name else "accepted"
         if admission == "wait":
@@ -255,11 +243,6 @@ class Updater:
         shown = events[max(0, len(history) + len(own) - len(interactions)) :]
         return Batch(shown, interactions, claim.last_id, claim.pending, whole_history=True)
 
-    async def _current(self, claim: Claim) -> SummaryVersion | None:
-        if not claim.version:
-            return None
-        return await self.store.version(claim.tenant, claim.user, claim.version)
-
     async def _fail_refused(self, claim: Claim, first_id: str, batch: int, error: EngineError) -> UpdateResult:
         """The engine refused the prompt, or its reply is no summary."""
         if isinstance(error, ContextExceeded):
@@ -296,7 +279,7 @@ class Updater:
             self.metrics.dead.inc()
         elif status in ("ENGINE", "RETRY", "HALVED"):
             self.metrics.retries.labels("engine" if status == "ENGINE" else "data").inc()
-        return UpdateResult(_OUTCOMES.get(status, "data"))
+        return UpdateResult(_OUTCOMES.get(status, status.lower()))
 
     async def _publish_error(self, claim: Claim, error: AlignXError) -> None:
         """Tells clients of the live stream why the summary is late."""

@@ -140,16 +140,13 @@ def open_public_socket(address: tuple[Any, ...]) -> socket.socket:
 def open_session(*, allow_private: bool, resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
     """The HTTP client towards endpoints: no cookies, no proxies, no decoding, a fresh connection each time."""
     resolver = resolver or PooledResolver()
-    if allow_private:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, use_dns_cache=False, resolver=resolver)
-    else:
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            force_close=True,
-            use_dns_cache=False,
-            resolver=PublicResolver(resolver),
-            socket_factory=open_public_socket,
-        )
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        force_close=True,
+        use_dns_cache=False,
+        resolver=resolver if allow_private else PublicResolver(resolver),
+        socket_factory=None if allow_private else open_public_socket,
+    )
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False, trust_env=False
     )

@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -65,24 +66,18 @@ class WebhookMetrics:
         )
 
 
+@dataclass(eq=False, repr=False)
 class WebhookSender:
     """One object a worker; `run` until `stop`."""
 
-    def __init__(
-        self,
-        deliveries: Deliveries,
-        endpoints: EndpointStore,
-        secrets: WebhookSecrets,
-        session: aiohttp.ClientSession,
-        settings: WebhookSettings,
-        metrics: WebhookMetrics,
-    ) -> None:
-        self.deliveries = deliveries
-        self.endpoints = endpoints
-        self.secrets = secrets
-        self.session = session
-        self.settings = settings
-        self.metrics = metrics
+    deliveries: Deliveries
+    endpoints: EndpointStore
+    secrets: WebhookSecrets
+    session: aiohttp.ClientSession
+    settings: WebhookSettings
+    metrics: WebhookMetrics
+
+    def __post_init__(self) -> None:
         self._running: dict[EndpointQueue, asyncio.Task[None]] = {}
         self._failing: set[tuple[str, str]] = set()
         """Tenant and endpoint of those whose latest attempt failed: they leave half of the requests to others."""
@@ -165,19 +160,16 @@ class WebhookSender:
         status, fault = await self._post(tenant, endpoint, delivery)
         self.metrics.seconds.observe(time.perf_counter() - started)
         is_taken = status is not None and 200 <= status < 300
-        attempts = delivery.attempts + 1
-        tried = {"attempts": attempts, "attempted_at": datetime.now(UTC), "response": status, "error": fault}
+        attempts, now = delivery.attempts + 1, datetime.now(UTC)
+        tried = {"attempts": attempts, "attempted_at": now, "response": status, "error": fault, "next_at": None}
+        outcome, delay_s = "delivered" if is_taken else "failed", None
         if is_taken:
-            delivery = _without_erased_user(delivery).model_copy(update={**tried, "status": "delivered"})
-            await self.deliveries.settle(names, delivery.model_copy(update={"next_at": None}), None)
-        elif attempts >= self.settings.attempts:
-            update = {**tried, "status": "failed", "next_at": None}
-            await self.deliveries.settle(names, delivery.model_copy(update=update), None)
-        else:
-            delay_s = retry_delay_s(attempts, self.settings)
-            update = {**tried, "next_at": datetime.now(UTC) + timedelta(seconds=delay_s)}
-            await self.deliveries.settle(names, delivery.model_copy(update=update), delay_s)
-        outcome = "delivered" if is_taken else "failed" if attempts >= self.settings.attempts else "retried"
+            delivery = _without_erased_user(delivery)
+        elif attempts < self.settings.attempts:
+            outcome, delay_s = "retried", retry_delay_s(attempts, self.settings)
+            tried["next_at"] = now + timedelta(seconds=delay_s)
+        update = tried if delay_s is not None else {**tried, "status": outcome}
+        await self.deliveries.settle(names, delivery.model_copy(update=update), delay_s)
         self.metrics.attempts.labels(outcome).inc()
         await self._note(tenant, endpoint, status, is_taken=is_taken)
 

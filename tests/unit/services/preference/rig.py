@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alignx.schemas.interactions import StatementInteraction
-from alignx.schemas.summaries import SummaryVersion
+from alignx.schemas.summaries import PreferenceChange, RejectedDraft, SummaryVersion
 from services.preference.queue import Queue
 from services.preference.queue_records import Append, AppendResult, Claim
 from services.profile.serialize import dumps
@@ -22,7 +22,7 @@ from services.settings import QueueSettings, RedisSettings, SummarySettings
 from services.storage.connection import open_redis
 from services.storage.key_names import UserKeys
 from services.storage.users import Store, encode_interaction
-from tests.conftest import redis_server_path, wait_until_ready
+from tests.conftest import free_port, redis_server_path, wait_until_ready
 
 Process = subprocess.Popen[bytes]
 
@@ -36,6 +36,17 @@ def statement(text: str) -> str:
 
 def record(text: str, version: int = 1) -> SummaryVersion:
     return SummaryVersion(version=version, text=text, source="llm:test", created_at=datetime.now(UTC))
+
+
+def draft(text: str) -> RejectedDraft:
+    return RejectedDraft(check="about", reason="r", text=text, source="llm:m", created_at=datetime.now(UTC))
+
+
+def change(text: str) -> PreferenceChange:
+    now = datetime.now(UTC)
+    return PreferenceChange(
+        since=now, detected_at=now, comparisons=7, accuracy_before=0.9, accuracy_since=0.1, text=text
+    )
 
 
 @dataclass(frozen=True)
@@ -136,3 +147,19 @@ def start_redis(folder: Path, port: int) -> Process:
 def stop_redis(process: Process) -> None:
     process.kill()
     process.wait(10)
+
+
+class OwnRedis:
+    """A Redis for one test, which may stop it and start it again with the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        self.process = start_redis(self.folder, self.port)
+
+    def stop(self) -> None:
+        stop_redis(self.process)

@@ -1,6 +1,6 @@
 """When an update is due: the surprise of events, and what the queue's scripts make of it and of a backfill."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +39,21 @@ BACKFILL = replace(CALM, is_backfill=True)
 WAITS = {"debounce_ms": 0, "max_wait_ms": 1_000}
 
 
+@pytest.fixture
+async def rig(redis_url: str) -> AsyncIterator[Rig]:
+    async with opened(redis_url, **WAITS) as rig:
+        yield rig
+
+
 async def put(rig: Rig, *texts: str, user: str = USER, **news: Any) -> AppendResult:
     return await rig.put(*texts, user=user, news=replace(CALM, **news))
+
+
+async def ingest_for(rig: Rig, **overrides: Any) -> Ingest:
+    """With settings of the tenant."""
+    store = TenantSettingsStore(rig.redis, TenantSettings())
+    await store.replace(TENANT, TenantSettings(**overrides))
+    return Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), TimedCache(store.read))
 
 
 async def known(rig: Rig, user: str = USER) -> None:
@@ -60,18 +73,17 @@ def is_age(seconds: float) -> bool:
     return AGE_S - 5 < seconds <= AGE_S
 
 
-async def test_the_first_events_of_a_user_are_due_and_later_ones_wait_for_their_age(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        await put(rig, "a")
-        assert await waits_s(rig) <= 0
-        assert await rig.commit(await rig.take())
-        await put(rig, "b")
-        first = await waits_s(rig)
-        assert is_age(first)
-        await rig.redis.zincrby(rig.keys().ready, -60_000, rig.keys().member)
-        await rig.redis.hincrby(rig.keys().state, "due", -60_000)  # a minute later
-        await put(rig, "c")
-        assert is_age(await waits_s(rig) + 60)  # since the first of them, not the latest
+async def test_the_first_events_of_a_user_are_due_and_later_ones_wait_for_their_age(rig: Rig) -> None:
+    await put(rig, "a")
+    assert await waits_s(rig) <= 0
+    assert await rig.commit(await rig.take())
+    await put(rig, "b")
+    first = await waits_s(rig)
+    assert is_age(first)
+    await rig.redis.zincrby(rig.keys().ready, -60_000, rig.keys().member)
+    await rig.redis.hincrby(rig.keys().state, "due", -60_000)  # a minute later
+    await put(rig, "c")
+    assert is_age(await waits_s(rig) + 60)  # since the first of them, not the latest
 
 
 @pytest.mark.parametrize(
@@ -79,20 +91,19 @@ async def test_the_first_events_of_a_user_are_due_and_later_ones_wait_for_their_
     [({"bits": 2.5}, 2), ({"tokens": 50}, 2), ({}, 4), ({"is_due": True}, 1), ({"bits": 5.0}, 1)],
 )
 async def test_surprise_tokens_and_number_add_up_until_an_update_is_due(
-    redis_url: str, news: dict[str, Any], appends: int
+    rig: Rig, news: dict[str, Any], appends: int
 ) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        await known(rig)
-        for _ in range(appends - 1):
-            await put(rig, "e", **news)
-            assert is_age(await waits_s(rig))
+    await known(rig)
+    for _ in range(appends - 1):
         await put(rig, "e", **news)
-        assert await waits_s(rig) <= 0
-        claim = await rig.take()
-        assert {"t0", "due", "new.n", "new.tok", "new.bits"}.isdisjoint(await rig.fields())
-        assert await rig.commit(claim)
-        await put(rig, "after")  # the sums begin anew
         assert is_age(await waits_s(rig))
+    await put(rig, "e", **news)
+    assert await waits_s(rig) <= 0
+    claim = await rig.take()
+    assert {"t0", "due", "new.n", "new.tok", "new.bits"}.isdisjoint(await rig.fields())
+    assert await rig.commit(claim)
+    await put(rig, "after")  # the sums begin anew
+    assert is_age(await waits_s(rig))
 
 
 async def test_an_update_that_is_due_stays_so(redis_url: str) -> None:
@@ -116,28 +127,26 @@ async def test_an_update_that_is_due_stays_so(redis_url: str) -> None:
         assert await rig.texts() == ["first", "a", "b", "calm", "calm"]
 
 
-async def test_events_during_an_update_are_due_by_their_own_surprise(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        await known(rig)
-        for news, wait in (({}, is_age), ({"bits": 9.0}, lambda seconds: seconds <= 0)):
-            await put(rig, "due", is_due=True)
-            await rig.make_due()
-            claim = await rig.take()
-            await put(rig, "meanwhile", **news)
-            assert await rig.commit(claim)
-            assert wait(await waits_s(rig))
-
-
-async def test_what_an_update_leaves_over_is_due(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        await known(rig)
-        ids = (await put(rig, "a", "b", is_due=True)).ids
+async def test_events_during_an_update_are_due_by_their_own_surprise(rig: Rig) -> None:
+    await known(rig)
+    for news, wait in (({}, is_age), ({"bits": 9.0}, lambda seconds: seconds <= 0)):
+        await put(rig, "due", is_due=True)
+        await rig.make_due()
         claim = await rig.take()
-        await put(rig, "calm")
-        assert await rig.queue.commit(claim, record("s", 2), ids[0], 1)
-        assert await waits_s(rig) <= 0
-        await put(rig, "calm")
-        assert await waits_s(rig) <= 1
+        await put(rig, "meanwhile", **news)
+        assert await rig.commit(claim)
+        assert wait(await waits_s(rig))
+
+
+async def test_what_an_update_leaves_over_is_due(rig: Rig) -> None:
+    await known(rig)
+    ids = (await put(rig, "a", "b", is_due=True)).ids
+    claim = await rig.take()
+    await put(rig, "calm")
+    assert await rig.queue.commit(claim, record("s", 2), ids[0], 1)
+    assert await waits_s(rig) <= 0
+    await put(rig, "calm")
+    assert await waits_s(rig) <= 1
 
 
 async def test_a_dead_letter_that_is_retried_is_due(redis_url: str) -> None:
@@ -150,17 +159,16 @@ async def test_a_dead_letter_that_is_retried_is_due(redis_url: str) -> None:
         assert await waits_s(rig) <= 1
 
 
-async def test_an_edit_and_a_rebuild_make_waiting_events_due(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        for user in ("ada", "bob"):
-            await known(rig, user)
-        for user in ("ada", "bob"):
-            await put(rig, "calm", user=user)
-        assert await rig.queue.edit(TENANT, "ada", 1, record("mine", 2))
-        await rig.queue.request_rebuild(TENANT, "bob")
-        for user in ("ada", "bob"):
-            await put(rig, "calm", user=user)
-            assert await waits_s(rig, user) <= 1
+async def test_an_edit_and_a_rebuild_make_waiting_events_due(rig: Rig) -> None:
+    for user in ("ada", "bob"):
+        await known(rig, user)
+    for user in ("ada", "bob"):
+        await put(rig, "calm", user=user)
+    assert await rig.queue.edit(TENANT, "ada", 1, record("mine", 2))
+    await rig.queue.request_rebuild(TENANT, "bob")
+    for user in ("ada", "bob"):
+        await put(rig, "calm", user=user)
+        assert await waits_s(rig, user) <= 1
 
 
 async def test_users_who_wait_for_their_age_take_no_place_of_new_ones(redis_url: str) -> None:
@@ -183,13 +191,12 @@ async def test_a_full_backlog_is_due(redis_url: str) -> None:
 
 
 @pytest.mark.parametrize("news", [CALM, BACKFILL])
-async def test_when_the_last_release_had_an_update_due_does_not_count(redis_url: str, news: News) -> None:
+async def test_when_the_last_release_had_an_update_due_does_not_count(rig: Rig, news: News) -> None:
     """It left the time in the state of a user for whom nothing waits."""
-    async with opened(redis_url, **WAITS) as rig:
-        await known(rig)
-        await rig.redis.hset(rig.keys().state, "t0", 1)
-        await rig.put("calm", news=news)
-        assert await waits_s(rig) > QUIET_S
+    await known(rig)
+    await rig.redis.hset(rig.keys().state, "t0", 1)
+    await rig.put("calm", news=news)
+    assert await waits_s(rig) > QUIET_S
 
 
 # --- backfill ----------------------------------------------------------------------------------
@@ -213,15 +220,14 @@ async def test_a_backfill_is_one_update_after_quiet_and_after_all_others(redis_u
         assert await rig.idle()
 
 
-async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        await known(rig)
-        await rig.put("old", news=BACKFILL)
-        await put(rig, "calm")
-        assert await waits_s(rig) > AGE_S
-        await put(rig, "due", is_due=True)
-        await rig.put("old", news=BACKFILL)
-        assert await waits_s(rig) <= 0
+async def test_a_live_event_ends_the_quiet_of_a_backfill_if_it_is_due(rig: Rig) -> None:
+    await known(rig)
+    await rig.put("old", news=BACKFILL)
+    await put(rig, "calm")
+    assert await waits_s(rig) > AGE_S
+    await put(rig, "due", is_due=True)
+    await rig.put("old", news=BACKFILL)
+    assert await waits_s(rig) <= 0
 
 
 async def test_shards_where_only_a_backfill_waits_come_last_and_are_never_late(redis_url: str) -> None:
@@ -301,67 +307,57 @@ def test_the_contrary_of_what_was_stated_is_due(said: str, is_due: bool) -> None
 
 
 @pytest.mark.parametrize(("overrides", "due"), [({}, False), ({"update_events": 1}, True)])
-async def test_ingest_reads_the_cadence_of_the_tenant(redis_url: str, overrides: dict[str, Any], due: bool) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        store = TenantSettingsStore(rig.redis, TenantSettings())
-        await store.replace(TENANT, TenantSettings(**overrides))
-        free = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
-        ingest = Ingest(
-            rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()), TimedCache(store.read)
-        )
-        await known(rig)
+async def test_ingest_reads_the_cadence_of_the_tenant(rig: Rig, overrides: dict[str, Any], due: bool) -> None:
+    ingest = await ingest_for(rig, **overrides)
+    free = Ingest(rig.store, rig.queue, LimitSettings(), IngestMetrics(CollectorRegistry()))
+    await known(rig)
 
-        async def append(writer: Ingest, events: Sequence[Interaction]) -> bool:
-            await writer.append(TENANT, USER, events)
-            return await waits_s(rig) <= 0
+    async def append(writer: Ingest, events: Sequence[Interaction]) -> bool:
+        await writer.append(TENANT, USER, events)
+        return await waits_s(rig) <= 0
 
-        assert await append(ingest, [chose("a", "b")]) == due
-        assert await append(ingest, [StatementInteraction(text="I like tea.")])
-        await rig.commit(await rig.take())
-        assert await append(free, [chose("a", "b")])  # without an engine each event is due
+    assert await append(ingest, [chose("a", "b")]) == due
+    assert await append(ingest, [StatementInteraction(text="I like tea.")])
+    await rig.commit(await rig.take())
+    assert await append(free, [chose("a", "b")])  # without an engine each event is due
 
 
-async def test_the_preferences_say_why_events_wait(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
+async def test_the_preferences_say_why_events_wait(rig: Rig) -> None:
 
-        async def reason(user: str = USER) -> str | None:
-            return (await rig.store.preferences(TENANT, user)).waiting_for
+    async def reason(user: str = USER) -> str | None:
+        return (await rig.store.preferences(TENANT, user)).waiting_for
 
-        reasons = []
-        await put(rig, "a")
+    reasons = []
+    await put(rig, "a")
+    reasons.append(await reason())
+    claim = await rig.take()
+    reasons.append(await reason())
+    assert await rig.commit(claim)
+    reasons.append(await reason())
+    await put(rig, "b")
+    reasons.append(await reason())
+    for kind in ("engine", "wait"):
+        await rig.make_due()
+        await rig.queue.fail(await rig.take(), kind)
         reasons.append(await reason())
-        claim = await rig.take()
-        reasons.append(await reason())
-        assert await rig.commit(claim)
-        reasons.append(await reason())
-        await put(rig, "b")
-        reasons.append(await reason())
-        for kind in ("engine", "wait"):
-            await rig.make_due()
-            await rig.queue.fail(await rig.take(), kind)
-            reasons.append(await reason())
-        await rig.redis.hset(rig.keys().state, "hold", 1)
-        reasons.append(await reason())
-        await rig.put("a", user="new", news=BACKFILL)
-        reasons.append(await reason("new"))
-        assert reasons == ["worker", "update", None, "cadence", "engine", "trial", "worker", "backfill"]
+    await rig.redis.hset(rig.keys().state, "hold", 1)
+    reasons.append(await reason())
+    await rig.put("a", user="new", news=BACKFILL)
+    reasons.append(await reason("new"))
+    assert reasons == ["worker", "update", None, "cadence", "engine", "trial", "worker", "backfill"]
 
 
-async def test_a_flood_of_one_users_events_is_bounded_by_the_hour(redis_url: str) -> None:
-    async with opened(redis_url, **WAITS) as rig:
-        store = TenantSettingsStore(rig.redis, TenantSettings())
-        await store.replace(TENANT, TenantSettings(user_events_per_hour=3))
-        limits, metrics = LimitSettings(), IngestMetrics(CollectorRegistry())
-        ingest = Ingest(rig.store, rig.queue, limits, metrics, TimedCache(store.read), has_engine=False)
-        flood = [chose("a", "b")] * 2
-        await ingest.append(TENANT, USER, flood, idempotency_key="k")
-        assert (await ingest.append(TENANT, USER, flood, idempotency_key="k")).replayed
-        with pytest.raises(UserLimited) as caught:
-            await ingest.append(TENANT, USER, flood)
-        assert (caught.value.extensions, 0 < (caught.value.retry_after or 0) <= 3_600) == ({"limit": 3}, True)
-        await ingest.append(TENANT, USER, flood[:1])
-        await ingest.append(TENANT, USER, flood, start="backfill")
-        await ingest.append(TENANT, "another", flood)
-        assert (await rig.store.state(TENANT, USER)).events == 5
-        await rig.redis.hincrby(rig.keys().state, "hour", -1)  # an hour later
+async def test_a_flood_of_one_users_events_is_bounded_by_the_hour(rig: Rig) -> None:
+    ingest = await ingest_for(rig, user_events_per_hour=3)
+    flood = [chose("a", "b")] * 2
+    await ingest.append(TENANT, USER, flood, idempotency_key="k")
+    assert (await ingest.append(TENANT, USER, flood, idempotency_key="k")).replayed
+    with pytest.raises(UserLimited) as caught:
         await ingest.append(TENANT, USER, flood)
+    assert (caught.value.extensions, 0 < (caught.value.retry_after or 0) <= 3_600) == ({"limit": 3}, True)
+    await ingest.append(TENANT, USER, flood[:1])
+    await ingest.append(TENANT, USER, flood, start="backfill")
+    await ingest.append(TENANT, "another", flood)
+    assert (await rig.store.state(TENANT, USER)).events == 5
+    await rig.redis.hincrby(rig.keys().state, "hour", -1)  # an hour later
+    await ingest.append(TENANT, USER, flood)

@@ -14,19 +14,12 @@ from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.storage.prequential import CHANGE, WINDOW, encode_window
 from tests.unit.services.preference.served import EVENTS, PREFERENCES, serving
-
-_WORDS = ("plan", "train", "idea", "answer", "data", "method", "code", "cake", "river", "summer", "engine")
-
-
-def _text(count: int, source: random.Random) -> str:
-    return f"{' '.join(source.choices(_WORDS, k=count)).capitalize()}."
+from tests.unit.services.preference.updates.test_regression import short_choice
 
 
 def _choice(prefers_short: bool, source: random.Random) -> ComparisonInteraction:
-    short, long = _text(source.randint(5, 9), source), _text(source.randint(25, 60), source)
-    return ComparisonInteraction(
-        query="", chosen=short if prefers_short else long, rejected=long if prefers_short else short
-    )
+    short = short_choice(source)
+    return short if prefers_short else short.model_copy(update={"chosen": short.rejected, "rejected": short.chosen})
 
 
 def _alarms(seed: int, turns_at: int, noise: float, count: int) -> list[int]:

@@ -21,24 +21,14 @@ def test_the_tag_is_the_version_and_before_it_the_events() -> None:
     assert etag(first.model_copy(update={"version": 3})) == '"3"'
 
 
-@pytest.mark.parametrize("tags", ['"3"', 'W/"3"', '"1", "3"', '"1","3"', "*"])
-def test_a_known_tag_is_unchanged(tags: str) -> None:
-    assert matches_any(tags, '"3"')
+def test_a_tag_is_known_by_its_version() -> None:
+    assert all(matches_any(tags, '"3"') for tags in ('"3"', 'W/"3"', '"1", "3"', '"1","3"', "*"))
+    assert not any(matches_any(tags, '"3"') for tags in (None, "", '"33"', '"1"', "3"))
 
 
-@pytest.mark.parametrize("tags", [None, "", '"33"', '"1"', "3"])
-def test_an_unknown_tag_is_not(tags: str | None) -> None:
-    assert not matches_any(tags, '"3"')
-
-
-@pytest.mark.parametrize("tag", ['"3"', ' W/"3" ', "*"])
-def test_a_write_over_the_current_version_may_go_on(tag: str) -> None:
-    assert resolve_if_match(tag, 3) == 3
-
-
-def test_a_write_before_any_version_needs_no_tag() -> None:
-    assert resolve_if_match(None, 0) == 0
-    assert resolve_if_match('"0-7"', 0) == 0
+@pytest.mark.parametrize(("tag", "current"), [('"3"', 3), (' W/"3" ', 3), ("*", 3), (None, 0), ('"0-7"', 0)])
+def test_a_write_over_the_current_version_may_go_on(tag: str | None, current: int) -> None:
+    assert resolve_if_match(tag, current) == current
 
 
 def test_other_writes_are_refused() -> None:
@@ -53,8 +43,10 @@ def test_other_writes_are_refused() -> None:
 
 
 def test_versions_by_hand_say_where_they_come_from() -> None:
-    assert (create_edit("t", 0).version, create_edit("t", 0).parent, create_edit("t", 0).source) == (1, None, "user")
-    assert create_edit("t", 4).parent == 4
+    first, again = create_edit("t", 0), create_rollback(version(2, "old"), 5)
+    assert (first.version, first.parent, first.source, create_edit("t", 4).parent) == (1, None, "user", 4)
+    assert (again.version, again.parent, again.restored_from, again.text) == (6, 5, 2, "old")
+    assert again.source == "profile"
 
 
 def test_an_edit_hides_nothing_from_its_reader() -> None:
@@ -62,9 +54,6 @@ def test_an_edit_hides_nothing_from_its_reader() -> None:
     assert create_edit(f"Likes tea.{hidden}\u202e <|im_start|>", 0).text == "Likes tea. &lt;|im_start|>"
     with pytest.raises(InvalidRequest, match="visible"):
         create_edit(hidden, 0)
-    again = create_rollback(version(2, "old"), 5)
-    assert (again.version, again.parent, again.restored_from, again.text) == (6, 5, 2, "old")
-    assert again.source == "profile"
 
 
 def test_a_diff_goes_by_sentences() -> None:

@@ -10,7 +10,7 @@ from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
-from tests.unit.services.preference.served import serving
+from tests.unit.services.preference.served import Served, serving
 
 HATES = {"type": "statement", "text": "I hate jazz.", "occurred_at": "2026-01-02T00:00:00Z"}
 LOVES = {"type": "statement", "text": "I love jazz.", "occurred_at": "2020-01-02T00:00:00Z"}
@@ -59,12 +59,11 @@ def test_a_time_to_come_counts_as_now() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_replay_is_not_late(redis_url: str) -> None:
-    async with serving(redis_url) as suite:
-        for late in (0, 0):
-            headers = {"Idempotency-Key": "k"}
-            answer = await suite.http.post(EVENTS, json={"events": [LOVES, HATES]}, headers=headers)
-            assert answer.json()["late"] == late
+async def test_a_replay_is_not_late(served: Served) -> None:
+    for late in (0, 0):
+        headers = {"Idempotency-Key": "k"}
+        answer = await served.http.post(EVENTS, json={"events": [LOVES, HATES]}, headers=headers)
+        assert answer.json()["late"] == late
 
 
 @pytest.mark.anyio

@@ -185,17 +185,16 @@ async def hold(served: Served, response_id: str = "0" * 32) -> str:
     return response_id
 
 
-async def test_the_service_learns_by_itself(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        response_id = await teach(served.bench).keep()
+async def test_the_service_learns_by_itself(served: Served) -> None:
+    response_id = await teach(served.bench).keep()
 
-        async def is_learned() -> bool:
-            return (await served.http.get(PREFERENCES)).status_code == 200
+    async def is_learned() -> bool:
+        return (await served.http.get(PREFERENCES)).status_code == 200
 
-        await until(is_learned)
-        (event,) = (await served.http.get(EVENTS)).json()["events"]
-        assert (event["interaction"]["id"], event["interaction"]["source"]) == (response_id, "chat")
-        assert "pottery" in (await served.http.get(PREFERENCES)).json()["text"]
+    await until(is_learned)
+    (event,) = (await served.http.get(EVENTS)).json()["events"]
+    assert (event["interaction"]["id"], event["interaction"]["source"]) == (response_id, "chat")
+    assert "pottery" in (await served.http.get(PREFERENCES)).json()["text"]
 
 
 async def test_forgetting_something_reaches_chats_that_wait(redis_url: str) -> None:
@@ -211,12 +210,11 @@ async def test_forgetting_something_reaches_chats_that_wait(redis_url: str) -> N
         assert "pottery" not in (await served.http.get(EVENTS)).text
 
 
-async def test_chats_that_wait_are_exported_and_erased(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await served.put("I like tea.")
-        response_id = await hold(served)
-        lines = [orjson.loads(line) for line in (await served.http.get("/v1/users/ada/export")).content.splitlines()]
-        (chat,) = [line for line in lines if line["kind"] == "chat"]
-        assert (chat["response_id"], chat["interaction"]["messages"][0]["content"]) == (response_id, SAID)
-        assert (await served.http.delete("/v1/users/ada")).status_code == 204
-        assert await served.bench.user_keys() == []
+async def test_chats_that_wait_are_exported_and_erased(served: Served) -> None:
+    await served.put("I like tea.")
+    response_id = await hold(served)
+    lines = [orjson.loads(line) for line in (await served.http.get("/v1/users/ada/export")).content.splitlines()]
+    (chat,) = [line for line in lines if line["kind"] == "chat"]
+    assert (chat["response_id"], chat["interaction"]["messages"][0]["content"]) == (response_id, SAID)
+    assert (await served.http.delete("/v1/users/ada")).status_code == 204
+    assert await served.bench.user_keys() == []

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +16,9 @@ from services.server.app import TENANT_HEADER, TOKEN_HEADER
 from services.server.state import Process, state_of
 from tests.chaos.mock_engine import MockEngine
 from tests.conftest import free_port
-from tests.unit.services.preference.rig import TENANT, USER, record, start_redis, stop_redis
+from tests.unit.services.preference.rig import TENANT, USER, OwnRedis, record
 from tests.unit.services.preference.served import PREFERENCES, Served
-from tests.unit.services.preference.working import asked, benched, until
+from tests.unit.services.preference.working import benched, until
 
 pytestmark = pytest.mark.anyio
 
@@ -68,16 +67,18 @@ async def streaming(
 @asynccontextmanager
 async def running(server: uvicorn.Server) -> AsyncIterator[None]:
     task = asyncio.create_task(server.serve())
-
-    async def started() -> bool:
-        return server.started
-
-    await until(started)
+    await until(lambda: server.started)
     try:
         yield
     finally:
         server.should_exit = True
         await task
+
+
+@pytest.fixture
+async def served(redis_url: str) -> AsyncIterator[Served]:
+    async with streaming(redis_url, MockEngine()) as (served, _):
+        yield served
 
 
 async def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
@@ -87,7 +88,7 @@ async def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
             name, now, _ = await anext(events)
             assert (name, now["version"], now["source"]) == ("version", 0, "profile")
             assert (await anext(events))[:2] == ("pending", {"pending": 30, "version": 0})
-            await until(lambda: asked(served.bench))
+            await until(served.bench.is_asked)
             served.bench.mock.gate.set()
             seen = await through(events, "version")
             text = "".join(data["text"] for name, data, _ in seen if name == "delta")
@@ -97,56 +98,53 @@ async def test_the_text_comes_while_it_is_written(redis_url: str) -> None:
             assert places == sorted(places)
 
 
-async def test_who_comes_later_gets_what_was_said_so_far(redis_url: str) -> None:
-    async with streaming(redis_url, MockEngine()) as (served, __):
-        await served.put("u1n1")
-        claim = await served.bench.take()
-        for event, data in (("pending", {"pending": 1}), ("delta", {"text": "The "}), ("delta", {"text": "user"})):
-            assert await served.bench.queue.publish(claim, event, orjson.dumps(data).decode())
-        async with aclosing(follow(served)) as events:
-            seen = [await anext(events) for _ in range(5)]
-            assert [name for name, *_ in seen] == ["version", "pending", "pending", "delta", "delta"]
-            await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": " likes"}).decode())
-            assert (await anext(events))[1] == {"text": " likes"}
-        resumed = seen[3][2]
-        async with aclosing(follow(served, resumed)) as events:
-            assert (await anext(events))[1] == {"text": "user"}
-            assert (await anext(events))[1] == {"text": " likes"}
-            assert await served.bench.commit(claim, "The user likes tea.")
-            name, data, _ = await anext(events)
-            assert (name, data["version"], data["text"]) == ("version", 1, "The user likes tea.")
+async def test_who_comes_later_gets_what_was_said_so_far(served: Served) -> None:
+    await served.put("u1n1")
+    claim = await served.bench.take()
+    for event, data in (("pending", {"pending": 1}), ("delta", {"text": "The "}), ("delta", {"text": "user"})):
+        assert await served.bench.queue.publish(claim, event, orjson.dumps(data).decode())
+    async with aclosing(follow(served)) as events:
+        seen = [await anext(events) for _ in range(5)]
+        assert [name for name, *_ in seen] == ["version", "pending", "pending", "delta", "delta"]
+        await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": " likes"}).decode())
+        assert (await anext(events))[1] == {"text": " likes"}
+    resumed = seen[3][2]
+    async with aclosing(follow(served, resumed)) as events:
+        assert (await anext(events))[1] == {"text": "user"}
+        assert (await anext(events))[1] == {"text": " likes"}
+        assert await served.bench.commit(claim, "The user likes tea.")
+        name, data, _ = await anext(events)
+        assert (name, data["version"], data["text"]) == ("version", 1, "The user likes tea.")
 
 
-async def test_who_comes_back_too_late_gets_the_summary_again(redis_url: str) -> None:
-    async with streaming(redis_url, MockEngine()) as (served, __):
-        bench = served.bench
-        await served.put("u1n1")
-        async with aclosing(follow(served)) as events:
-            await through(events, "pending")
-            assert await bench.commit(await bench.take(), "The user likes tea.")
-            seen = (await anext(events))[2]
-        await bench.redis.delete(bench.keys().live)  # as after LIVE_MS
-        async with aclosing(follow(served, seen)) as events:
-            assert (await anext(events))[1]["text"] == "The user likes tea."
-        await bench.queue.edit(TENANT, USER, 1, record("By hand.", 2))
-        await bench.queue.edit(TENANT, USER, 2, record("By hand again.", 3))
-        async with aclosing(follow(served, seen)) as events:
-            name, data, _ = await anext(events)
-            assert (name, data["text"]) == ("version", "By hand again.")
-            await bench.queue.edit(TENANT, USER, 3, record("The last.", 4))
-            assert (await anext(events))[1]["text"] == "The last."
-        await bench.redis.xtrim(bench.keys().live, maxlen=1, approximate=False)
-        async with aclosing(follow(served, seen)) as events:
-            assert (await anext(events))[1]["text"] == "The last."
+async def test_who_comes_back_too_late_gets_the_summary_again(served: Served) -> None:
+    bench = served.bench
+    await served.put("u1n1")
+    async with aclosing(follow(served)) as events:
+        await through(events, "pending")
+        assert await bench.commit(await bench.take(), "The user likes tea.")
+        seen = (await anext(events))[2]
+    await bench.redis.delete(bench.keys().live)  # as after LIVE_MS
+    async with aclosing(follow(served, seen)) as events:
+        assert (await anext(events))[1]["text"] == "The user likes tea."
+    await bench.queue.edit(TENANT, USER, 1, record("By hand.", 2))
+    await bench.queue.edit(TENANT, USER, 2, record("By hand again.", 3))
+    async with aclosing(follow(served, seen)) as events:
+        name, data, _ = await anext(events)
+        assert (name, data["text"]) == ("version", "By hand again.")
+        await bench.queue.edit(TENANT, USER, 3, record("The last.", 4))
+        assert (await anext(events))[1]["text"] == "The last."
+    await bench.redis.xtrim(bench.keys().live, maxlen=1, approximate=False)
+    async with aclosing(follow(served, seen)) as events:
+        assert (await anext(events))[1]["text"] == "The last."
 
 
-async def test_an_edit_shows_at_once(redis_url: str) -> None:
-    async with streaming(redis_url, MockEngine()) as (served, __):
-        await served.put("u1n1")
-        async with aclosing(follow(served)) as events:
-            await through(events, "pending")
-            await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
-            assert (await anext(events))[1]["text"] == "By hand."
+async def test_an_edit_shows_at_once(served: Served) -> None:
+    await served.put("u1n1")
+    async with aclosing(follow(served)) as events:
+        await through(events, "pending")
+        await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
+        assert (await anext(events))[1]["text"] == "By hand."
 
 
 async def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
@@ -178,74 +176,61 @@ async def test_what_no_notice_told_of_comes_with_the_keep_alive(
             assert (await anext(events))[1]["type"] == "urn:alignx:problem:user_unknown"
 
 
-async def test_many_streams_of_one_user_all_get_what_is_new(redis_url: str) -> None:
-    async with streaming(redis_url, MockEngine()) as (served, __):
+async def test_many_streams_of_one_user_all_get_what_is_new(served: Served) -> None:
+    await served.put("u1n1")
+    async with AsyncExitStack() as stack:
+        followers = [await stack.enter_async_context(aclosing(follow(served))) for _ in range(30)]
+        for events in followers:
+            await through(events, "pending")
+        claim = await served.bench.take()
+        for word in ("The", " user", " likes", " tea"):
+            assert await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": word}).decode())
+        assert await served.bench.commit(claim, "The user likes tea.")
+        for events in followers:
+            seen = await through(events, "version")
+            assert "".join(data["text"] for name, data, _ in seen if name == "delta") == "The user likes tea"
+
+
+async def test_a_stream_goes_on_after_a_restart_of_redis(own_redis: OwnRedis) -> None:
+    async with streaming(own_redis.url, MockEngine()) as (served, __):
+        await until(lambda: answers(served))
         await served.put("u1n1")
-        async with AsyncExitStack() as stack:
-            followers = [await stack.enter_async_context(aclosing(follow(served))) for _ in range(30)]
-            for events in followers:
-                await through(events, "pending")
-            claim = await served.bench.take()
-            for word in ("The", " user", " likes", " tea"):
-                assert await served.bench.queue.publish(claim, "delta", orjson.dumps({"text": word}).decode())
-            assert await served.bench.commit(claim, "The user likes tea.")
-            for events in followers:
-                seen = await through(events, "version")
-                assert "".join(data["text"] for name, data, _ in seen if name == "delta") == "The user likes tea"
-
-
-async def test_a_stream_goes_on_after_a_restart_of_redis(tmp_path: Path) -> None:
-    port = free_port()
-    process = start_redis(tmp_path, port)
-    try:
-        async with streaming(f"redis://127.0.0.1:{port}/0", MockEngine()) as (served, __):
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            own_redis.stop()
+            own_redis.start()
             await until(lambda: answers(served))
-            await served.put("u1n1")
-            async with aclosing(follow(served)) as events:
-                await through(events, "pending")
-                stop_redis(process)
-                process = start_redis(tmp_path, port)
-                await until(lambda: answers(served))
-                await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
-                assert (await anext(events))[1]["text"] == "By hand."
-    finally:
-        stop_redis(process)
+            await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
+            assert (await anext(events))[1]["text"] == "By hand."
 
 
 async def test_a_redis_that_stays_away_ends_the_stream_with_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.5)
     monkeypatch.setattr(live, "_LOOK_S", 0.5)
-    port = free_port()
-    process = start_redis(tmp_path, port)
-    try:
-        url = f"redis://127.0.0.1:{port}/0"
-        async with streaming(url, MockEngine(), redis={"timeout_s": 1}) as (served, __):
-            await until(lambda: answers(served))
-            await served.put("u1n1")
-            async with aclosing(follow(served)) as events:
-                await through(events, "pending")
-                stop_redis(process)
-                assert (await anext(events))[1]["type"] == "urn:alignx:problem:store_unavailable"
-                assert [event async for event in events] == []
-    finally:
-        stop_redis(process)
+    async with streaming(own_redis.url, MockEngine(), redis={"timeout_s": 1}) as (served, __):
+        await until(lambda: answers(served))
+        await served.put("u1n1")
+        async with aclosing(follow(served)) as events:
+            await through(events, "pending")
+            own_redis.stop()
+            assert (await anext(events))[1]["type"] == "urn:alignx:problem:store_unavailable"
+            assert [event async for event in events] == []
 
 
 async def answers(served: Served) -> bool:
     return (await served.http.get("/readyz")).status_code == 200
 
 
-async def test_an_erased_user_ends_the_stream(redis_url: str) -> None:
-    async with streaming(redis_url, MockEngine()) as (served, __):
-        await served.put("u1n1")
-        async with aclosing(follow(served)) as events:
-            await through(events, "pending")
-            await served.bench.queue.forget(TENANT, USER)
-            _, data, _ = (await through(events, "error"))[-1]
-            assert data["type"] == "urn:alignx:problem:user_unknown"
-            assert [event async for event in events] == []
+async def test_an_erased_user_ends_the_stream(served: Served) -> None:
+    await served.put("u1n1")
+    async with aclosing(follow(served)) as events:
+        await through(events, "pending")
+        await served.bench.queue.forget(TENANT, USER)
+        _, data, _ = (await through(events, "error"))[-1]
+        assert data["type"] == "urn:alignx:problem:user_unknown"
+        assert [event async for event in events] == []
 
 
 async def test_streams_are_limited(redis_url: str) -> None:

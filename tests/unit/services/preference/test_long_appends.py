@@ -29,16 +29,15 @@ async def test_the_loop_has_a_turn_after_every_event(redis_url: str, monkeypatch
         assert turns > 2 * COUNT  # at the validation, and at the encoding
 
 
-async def test_the_loop_has_a_turn_after_every_event_that_is_folded_anew(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        assert (await served.put(*[f"I like {number}" for number in range(COUNT)])).status_code == 202
-        folding = asyncio.create_task(served.bench.store.fold_history("acme", "ada"))
-        turns = 0
-        while not folding.done():
-            turns += 1
-            await asyncio.sleep(0)
-        assert (await folding).events == COUNT
-        assert turns > COUNT
+async def test_the_loop_has_a_turn_after_every_event_that_is_folded_anew(served: Served) -> None:
+    assert (await served.put(*[f"I like {number}" for number in range(COUNT)])).status_code == 202
+    folding = asyncio.create_task(served.bench.store.fold_history("acme", "ada"))
+    turns = 0
+    while not folding.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert (await folding).events == COUNT
+    assert turns > COUNT
 
 
 async def test_an_event_that_is_too_large_stores_none(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,13 +50,12 @@ async def test_an_event_that_is_too_large_stores_none(redis_url: str, monkeypatc
         assert (await served.http.get(EVENTS)).status_code == 404
 
 
-async def test_a_long_append_is_the_same_as_several_short_ones(redis_url: str) -> None:
+async def test_a_long_append_is_the_same_as_several_short_ones(served: Served) -> None:
     when = {"occurred_at": "2026-01-02T00:00:00Z"}
     events = [{"type": "statement", "text": f"I like blue {number}, not noise."} | when for number in range(COUNT)]
-    async with serving(redis_url) as served:
-        for user, size in (("long", COUNT), ("short", 50)):
-            for start in range(0, COUNT, size):
-                body = {"events": events[start : start + size]}
-                assert (await served.http.post(f"/v1/users/{user}/events", json=body)).status_code == 202
-        long, short = [(await served.bench.store.profile("acme", user))[1] for user in ("long", "short")]
-        assert long == short
+    for user, size in (("long", COUNT), ("short", 50)):
+        for start in range(0, COUNT, size):
+            body = {"events": events[start : start + size]}
+            assert (await served.http.post(f"/v1/users/{user}/events", json=body)).status_code == 202
+    long, short = [(await served.bench.store.profile("acme", user))[1] for user in ("long", "short")]
+    assert long == short

@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +13,8 @@ from services.preference.notices import Notices, Topic
 from services.preference.queue import Queue
 from services.settings import QueueSettings, RedisSettings, SummarySettings
 from services.storage.connection import RedisClient, open_redis
-from tests.conftest import free_port
 from tests.redis_cluster import ClusterServers
-from tests.unit.services.preference.rig import TENANT, record, start_redis, stop_redis
+from tests.unit.services.preference.rig import TENANT, OwnRedis, record
 from tests.unit.services.preference.working import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("cluster")]  # one cluster for all
@@ -157,18 +155,6 @@ async def test_thousands_share_a_connection(redis_url: str) -> None:
             follow.__exit__(None, None, None)
 
 
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[list[Any]]:
-    """[port, process] of a Redis that the test may end."""
-    port = free_port()
-    running = [port, start_redis(tmp_path, port)]
-    try:
-        yield running
-    finally:
-        running[1].send_signal(signal.SIGCONT)
-        stop_redis(running[1])
-
-
 async def written(writer: Writer, user: str) -> bool:
     """False while Redis cannot serve, or the nodes do not agree yet on who is there."""
     try:
@@ -194,29 +180,27 @@ async def ready(writer: Writer) -> bool:
         return False
 
 
-async def test_a_redis_that_restarts_is_followed_again(own_redis: list[Any], tmp_path: Path) -> None:
-    port, process = own_redis
-    async with opened(RedisSettings(url=f"redis://127.0.0.1:{port}/0", timeout_s=1)) as (notices, writer):
+async def test_a_redis_that_restarts_is_followed_again(own_redis: OwnRedis) -> None:
+    async with opened(RedisSettings(url=own_redis.url, timeout_s=1)) as (notices, writer):
         await until(lambda: ready(writer))
         await writer.write("ann")
         with notices.follow(writer.channel("ann")) as topic:
             await subscribed(topic)
-            stop_redis(process)
-            own_redis[1] = start_redis(tmp_path, port)
+            own_redis.stop()
+            own_redis.start()
             await told_again(writer, topic, "ann")
 
 
-async def test_a_redis_that_hangs_is_noticed_and_followed_again(own_redis: list[Any]) -> None:
-    port, process = own_redis
-    async with opened(RedisSettings(url=f"redis://127.0.0.1:{port}/0", timeout_s=0.3)) as (notices, writer):
+async def test_a_redis_that_hangs_is_noticed_and_followed_again(own_redis: OwnRedis) -> None:
+    async with opened(RedisSettings(url=own_redis.url, timeout_s=0.3)) as (notices, writer):
         await until(lambda: ready(writer))
         with notices.follow(writer.channel("ann")) as topic:
             await subscribed(topic)
             first = topic.line
-            process.send_signal(signal.SIGSTOP)
+            own_redis.process.send_signal(signal.SIGSTOP)
             while topic.line is first:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.05)
-            process.send_signal(signal.SIGCONT)
+            own_redis.process.send_signal(signal.SIGCONT)
             await told_again(writer, topic, "ann")
 
 

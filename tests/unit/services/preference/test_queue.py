@@ -22,82 +22,55 @@ pytestmark = pytest.mark.anyio
 # --- append --------------------------------------------------------------------------------------
 
 
-async def test_append_stores_in_order_and_counts(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        first = await rig.put("a", "b")
-        second = await rig.put("c")
-        assert (first.pending, second.pending) == (2, 3)
-        events = await rig.store.events(TENANT, USER, None, 10)
-        assert [event.event_id for event in events] == [*first.ids, *second.ids]
-        assert await rig.texts() == ["a", "b", "c"]
-        state = await rig.store.state(TENANT, USER)
-        assert (state.events, state.pending, state.version, state.cursor) == (3, 3, 0, "0-0")
+async def test_append_replays_a_key_and_refuses_another_body(rig: Rig) -> None:
+    first = await rig.put("a", "b", idempotency_key="k", digest="d1")
+    # A replay is known before the stamp is looked at: the profile may have moved on since.
+    again = await rig.put("a", "b", idempotency_key="k", digest="d1", stamp="9:9:9")
+    assert again.ids == first.ids
+    assert again.replayed
+    assert not first.replayed
+    with pytest.raises(IdempotencyMismatch):
+        await rig.put("x", idempotency_key="k", digest="d2")
+    other = await rig.put("a", user="bob", idempotency_key="k", digest="d9")
+    assert not other.replayed  # a key belongs to one user
+    assert await rig.redis.xlen(rig.keys().log) == 2
 
 
-async def test_append_replays_a_key_and_refuses_another_body(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        first = await rig.put("a", "b", idempotency_key="k", digest="d1")
-        # A replay is known before the stamp is looked at: the profile may have moved on since.
-        again = await rig.put("a", "b", idempotency_key="k", digest="d1", stamp="9:9:9")
-        assert again.ids == first.ids
-        assert again.replayed
-        assert not first.replayed
-        with pytest.raises(IdempotencyMismatch):
-            await rig.put("x", idempotency_key="k", digest="d2")
-        other = await rig.put("a", user="bob", idempotency_key="k", digest="d9")
-        assert not other.replayed  # a key belongs to one user
-        assert await rig.redis.xlen(rig.keys().log) == 2
+async def test_an_expired_key_is_new_again_and_old_keys_are_pruned(rig: Rig) -> None:
+    idem = rig.keys().idempotency
+    await rig.put("a", idempotency_key="k", digest="d1")
+    await rig.redis.hset(idem, mapping={f"old{n}": "1 d 1-1" for n in range(20)} | {"k": "1 d1 1-1"})
+    fresh = await rig.put("b", idempotency_key="k", digest="d2")
+    assert not fresh.replayed
+    for n in range(60):
+        await rig.put("c", idempotency_key=f"new{n}", digest="d")
+    kept = await rig.redis.hkeys(idem)
+    assert sum(name.startswith("old") for name in kept) < 10
+    assert sum(name.startswith("new") for name in kept) == 60
+    assert 0 < await rig.redis.pttl(idem) <= 86_400_000
 
 
-async def test_an_expired_key_is_new_again_and_old_keys_are_pruned(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        idem = rig.keys().idempotency
-        await rig.put("a", idempotency_key="k", digest="d1")
-        await rig.redis.hset(idem, mapping={f"old{n}": "1 d 1-1" for n in range(20)} | {"k": "1 d1 1-1"})
-        fresh = await rig.put("b", idempotency_key="k", digest="d2")
-        assert not fresh.replayed
-        for n in range(60):
-            await rig.put("c", idempotency_key=f"new{n}", digest="d")
-        kept = await rig.redis.hkeys(idem)
-        assert sum(name.startswith("old") for name in kept) < 10
-        assert sum(name.startswith("new") for name in kept) == 60
-        assert 0 < await rig.redis.pttl(idem) <= 86_400_000
+async def test_append_is_refused_when_the_profile_is_not_from_this_state(rig: Rig) -> None:
+    await rig.put("a")
+    raw = dumps(EMPTY)
+    moved = await rig.queue.append(TENANT, USER, Append([statement("b")], "0:0:0", raw))
+    assert moved is None
+    stale, _ = await rig.store.profile(TENANT, USER)
+    await rig.queue.forget(TENANT, USER)
+    moved = await rig.queue.append(TENANT, USER, Append([statement("b")], stale, raw))
+    assert moved is None
+    assert await rig.user_keys() == []
 
 
-async def test_append_is_refused_when_the_profile_is_not_from_this_state(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        raw = dumps(EMPTY)
-        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], "0:0:0", raw))
-        assert moved is None
-        stale, _ = await rig.store.profile(TENANT, USER)
-        await rig.queue.forget(TENANT, USER)
-        moved = await rig.queue.append(TENANT, USER, Append([statement("b")], stale, raw))
-        assert moved is None
-        assert await rig.user_keys() == []
-
-
-async def test_a_hand_written_profile_moves_the_stamp(redis_url: str) -> None:
+async def test_a_hand_written_profile_moves_the_stamp(rig: Rig) -> None:
     """An edit folds into the profile without adding an event; an append that began before must see it."""
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        stamp, _ = await rig.store.profile(TENANT, USER)
-        raw = dumps(EMPTY)
-        assert await rig.queue.edit(TENANT, USER, 0, record("mine"), stamp=stamp, profile=raw)
-        late = await rig.queue.append(TENANT, USER, Append([statement("b")], stamp, raw))
-        assert late is None
-        assert (await rig.put("b")).pending == 2
-
-
-async def test_a_full_backlog_refuses_all_of_a_call(redis_url: str) -> None:
-    async with opened(redis_url, user_backlog=3) as rig:
-        await rig.put("a", "b")
-        with pytest.raises(BacklogFull) as full:
-            await rig.put("c", "d")
-        assert full.value.retry_after == 2
-        assert full.value.extensions == {"limit": 3}
-        assert await rig.redis.xlen(rig.keys().log) == 2
-        assert (await rig.put("c")).pending == 3
+    await rig.put("a")
+    stamp, _ = await rig.store.profile(TENANT, USER)
+    raw = dumps(EMPTY)
+    assert await rig.queue.edit(TENANT, USER, 0, record("mine"), stamp=stamp, profile=raw)
+    late = await rig.queue.append(TENANT, USER, Append([statement("b")], stamp, raw))
+    assert late is None
+    assert (await rig.put("b")).pending == 2
 
 
 async def test_a_full_shard_refuses_new_users_only(redis_url: str) -> None:
@@ -122,69 +95,36 @@ async def test_an_update_waits_for_quiet_but_not_for_ever(redis_url: str) -> Non
         assert (await rig.due_in() or 0) <= 0
 
 
-async def test_events_during_a_lease_do_not_queue_the_user_twice(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        claim = await rig.take()
-        await rig.put("b")
-        assert await rig.due_in() is None
-        assert await rig.commit(claim)
-        second = await rig.take()
-        assert (second.cursor, second.version, second.pending) == (claim.last_id, 1, 1)
-
-
-async def test_append_adds_the_predictions_of_the_profile(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a", scored=PrequentialSums.from_choices([[0.75], [0.5]]))
-        await rig.put("b", scored=PrequentialSums.from_choices([[0.25]]))
-        await rig.put("c", user="bob", scored=PrequentialSums.from_choices([[0.9]]))
-        quality = (await rig.store.state(TENANT, USER)).quality["profile"]
-        assert (quality.comparisons, quality.accuracy, quality.mean_probability) == (3, 0.5, 0.5)
-        assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 4
-        assert await rig.store.tenant_quality("other") == {}
-
-
 # --- claim, beat ---------------------------------------------------------------------------------
 
 
-async def test_a_user_is_in_one_pair_of_hands(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        ids = (await rig.put("a", "b")).ids
-        claim = await rig.take()
-        assert (claim.cursor, claim.version, claim.pending, claim.last_id) == ("0-0", 0, 2, ids[1])
-        assert (claim.cap, claim.suspect, claim.rebuild) == (0, False, "")
-        assert await rig.idle()
+async def test_names_with_separators_stay_apart(rig: Rig) -> None:
+    await rig.put("one", user="b:{c}%", tenant="a")
+    await rig.put("two", user="{c}%", tenant="a:b")
+    keys = rig.keys("b:{c}%", "a")
+    await rig.redis.zadd(keys.ready, {keys.member: 1})
+    claim = await rig.take("b:{c}%", "a")
+    assert await rig.texts(claim.user, "a") == ["one"]
+    await rig.queue.forget("a", "b:{c}%")
+    assert (await rig.store.state("a:b", "{c}%")).events == 1
 
 
-async def test_names_with_separators_stay_apart(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("one", user="b:{c}%", tenant="a")
-        await rig.put("two", user="{c}%", tenant="a:b")
-        keys = rig.keys("b:{c}%", "a")
-        await rig.redis.zadd(keys.ready, {keys.member: 1})
-        claim = await rig.take("b:{c}%", "a")
-        assert await rig.texts(claim.user, "a") == ["one"]
-        await rig.queue.forget("a", "b:{c}%")
-        assert (await rig.store.state("a:b", "{c}%")).events == 1
-
-
-async def test_a_silent_worker_loses_its_user(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        slow = await rig.take()
-        await rig.expire(slow)
-        assert await rig.queue.due_shards() == [0]
-        expired, claim = await rig.queue.claim(0, "other")
-        assert expired == 1
-        assert claim is not None
-        assert int(claim.token) > int(slow.token)
-        assert not await rig.queue.beat(slow)
-        assert not await rig.queue.publish(slow, "delta", "{}")
-        assert not await rig.commit(slow)
-        assert await rig.queue.fail(slow, "release") == "FENCED"
-        assert await rig.queue.beat(claim)
-        assert await rig.commit(claim, "by the other")
-        assert (await rig.store.preferences(TENANT, USER)).text == "by the other"
+async def test_a_silent_worker_loses_its_user(rig: Rig) -> None:
+    await rig.put("a")
+    slow = await rig.take()
+    await rig.expire(slow)
+    assert await rig.queue.due_shards() == [0]
+    expired, claim = await rig.queue.claim(0, "other")
+    assert expired == 1
+    assert claim is not None
+    assert int(claim.token) > int(slow.token)
+    assert not await rig.queue.beat(slow)
+    assert not await rig.queue.publish(slow, "delta", "{}")
+    assert not await rig.commit(slow)
+    assert await rig.queue.fail(slow, "release") == "FENCED"
+    assert await rig.queue.beat(claim)
+    assert await rig.commit(claim, "by the other")
+    assert (await rig.store.preferences(TENANT, USER)).text == "by the other"
 
 
 async def test_a_beat_extends_the_lease(redis_url: str) -> None:
@@ -227,72 +167,42 @@ async def test_depth_tells_how_many_wait_and_how_late(redis_url: str) -> None:
 # --- commit --------------------------------------------------------------------------------------
 
 
-async def test_commit_writes_a_version_and_frees_the_user(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        ids = (await rig.put("a", "b", "c")).ids
-        claim = await rig.take()
-        assert await rig.queue.commit(claim, record("first"), ids[1], 2)
-        current = await rig.store.preferences(TENANT, USER)
-        assert (current.version, current.text, current.pending, current.events_total) == (1, "first", 1, 3)
-        assert (await rig.store.state(TENANT, USER)).cursor == ids[1]
-        second = await rig.take()
-        assert second.cursor == ids[1]
-        assert await rig.commit(second, "second")
-        assert [v.text for v in await rig.store.versions(TENANT, USER, None, 9)] == ["second", "first"]
-        assert await rig.idle()
-
-
-async def test_a_token_of_a_claim_that_was_lost_is_not_given_again(redis_url: str) -> None:
+async def test_a_token_of_a_claim_that_was_lost_is_not_given_again(rig: Rig) -> None:
     """A replica took over that had not heard of the claim yet."""
-    async with opened(redis_url) as rig:
-        keys = rig.keys()
-        ids = (await rig.put("a")).ids
-        counter, state = await rig.redis.get(keys.token), await rig.redis.hgetall(keys.state)
-        lost = await rig.take()
-        await rig.redis.delete(keys.token, keys.state, keys.leases)
-        if counter:
-            await rig.redis.set(keys.token, counter)
-        await rig.redis.hset(keys.state, mapping=state)
-        await rig.redis.zadd(keys.ready, {keys.member: 1})
-        await asyncio.sleep(0.002)  # the clock goes on
-        held = await rig.take()
-        assert not await rig.queue.beat(lost)
-        assert not await rig.queue.commit(lost, record("lost"), ids[0], 1)
-        assert await rig.queue.commit(held, record("held"), ids[0], 1)
+    keys = rig.keys()
+    ids = (await rig.put("a")).ids
+    counter, state = await rig.redis.get(keys.token), await rig.redis.hgetall(keys.state)
+    lost = await rig.take()
+    await rig.redis.delete(keys.token, keys.state, keys.leases)
+    if counter:
+        await rig.redis.set(keys.token, counter)
+    await rig.redis.hset(keys.state, mapping=state)
+    await rig.redis.zadd(keys.ready, {keys.member: 1})
+    await asyncio.sleep(0.002)  # the clock goes on
+    held = await rig.take()
+    assert not await rig.queue.beat(lost)
+    assert not await rig.queue.commit(lost, record("lost"), ids[0], 1)
+    assert await rig.queue.commit(held, record("held"), ids[0], 1)
 
 
 @pytest.mark.parametrize("counted", [0, 1, 5])
-async def test_a_wrong_count_is_set_right_by_the_log(redis_url: str, counted: int) -> None:
-    async with opened(redis_url) as rig:
-        ids = (await rig.put("a", "b", "c")).ids
-        claim = await rig.take()
-        await rig.redis.hset(rig.keys().state, "pend", counted)
-        assert await rig.queue.commit(claim, record("s"), ids[1], 2)
-        assert (await rig.store.preferences(TENANT, USER)).pending == max(1, counted - 2)
-        assert await rig.due_in() is not None  # the third is not forgotten
-        await rig.redis.hset(rig.keys().state, "pend", 0)
-        assert await rig.queue.commit(await rig.take(), record("t", 2), ids[2], 1)
-        assert (await rig.store.preferences(TENANT, USER)).pending == 0
-        assert await rig.idle()
+async def test_a_wrong_count_is_set_right_by_the_log(rig: Rig, counted: int) -> None:
+    ids = (await rig.put("a", "b", "c")).ids
+    claim = await rig.take()
+    await rig.redis.hset(rig.keys().state, "pend", counted)
+    assert await rig.queue.commit(claim, record("s"), ids[1], 2)
+    assert (await rig.store.preferences(TENANT, USER)).pending == max(1, counted - 2)
+    assert await rig.due_in() is not None  # the third is not forgotten
+    await rig.redis.hset(rig.keys().state, "pend", 0)
+    assert await rig.queue.commit(await rig.take(), record("t", 2), ids[2], 1)
+    assert (await rig.store.preferences(TENANT, USER)).pending == 0
+    assert await rig.idle()
 
 
-async def test_a_count_below_zero_is_read_as_none(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        await rig.redis.hset(rig.keys().state, "pend", -2)
-        assert (await rig.store.preferences(TENANT, USER)).pending == 0
-
-
-async def test_a_commit_over_another_version_conflicts(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        claim = await rig.take()
-        assert await rig.queue.edit(TENANT, USER, 0, record("by hand"))
-        assert not await rig.commit(claim, "lost")
-        assert (await rig.store.preferences(TENANT, USER)).text == "by hand"
-        assert await rig.queue.fail(claim, "release") == "RETRY"
-        again = await rig.take()
-        assert (again.version, again.cursor) == (1, "0-0")
+async def test_a_count_below_zero_is_read_as_none(rig: Rig) -> None:
+    await rig.put("a")
+    await rig.redis.hset(rig.keys().state, "pend", -2)
+    assert (await rig.store.preferences(TENANT, USER)).pending == 0
 
 
 async def test_commit_keeps_the_newest_versions_and_events(redis_url: str) -> None:
@@ -318,33 +228,6 @@ async def test_waiting_events_outlive_the_trimming(redis_url: str) -> None:
 # --- rebuild, edit -------------------------------------------------------------------------------
 
 
-async def test_a_rebuild_is_asked_for_once_and_done_once(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        with pytest.raises(UserUnknown):
-            await rig.queue.request_rebuild(TENANT, USER)
-        await rig.put("a")
-        assert await rig.commit(await rig.take())
-        assert await rig.queue.request_rebuild(TENANT, USER) == 0
-        claim = await rig.take()
-        assert claim.rebuild
-        assert claim.pending == 0
-        assert await rig.commit(claim, "anew")
-        assert await rig.idle()
-
-
-async def test_a_rebuild_asked_for_meanwhile_is_made_again(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        await rig.queue.request_rebuild(TENANT, USER)
-        claim = await rig.take()
-        await rig.queue.request_rebuild(TENANT, USER)
-        assert await rig.commit(claim)
-        second = await rig.take()
-        assert second.rebuild not in ("", claim.rebuild)
-        assert await rig.commit(second)
-        assert await rig.idle()
-
-
 async def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
     async with opened(redis_url, data_retries=1) as rig:
         ids = (await rig.put("a", "poison")).ids
@@ -359,14 +242,13 @@ async def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
         assert (await rig.store.state(TENANT, USER)).cursor == ids[1]
 
 
-async def test_edit_needs_the_version_it_was_made_from(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        assert await rig.queue.edit(TENANT, USER, 0, record("one"))
-        with pytest.raises(StaleVersion) as stale:
-            await rig.queue.edit(TENANT, USER, 0, record("two"))
-        assert stale.value.extensions == {"current_version": 1}
-        assert not await rig.queue.edit(TENANT, USER, 1, record("two", 2), stamp="0:0:0", profile=b"x")
-        assert (await rig.store.preferences(TENANT, USER)).text == "one"
+async def test_edit_needs_the_version_it_was_made_from(rig: Rig) -> None:
+    assert await rig.queue.edit(TENANT, USER, 0, record("one"))
+    with pytest.raises(StaleVersion) as stale:
+        await rig.queue.edit(TENANT, USER, 0, record("two"))
+    assert stale.value.extensions == {"current_version": 1}
+    assert not await rig.queue.edit(TENANT, USER, 1, record("two", 2), stamp="0:0:0", profile=b"x")
+    assert (await rig.store.preferences(TENANT, USER)).text == "one"
 
 
 # --- fail ----------------------------------------------------------------------------------------
@@ -430,24 +312,6 @@ async def set_aside(rig: Rig, *texts: str) -> list[str]:
     return list(ids)
 
 
-async def test_dead_letters_come_back_in_order_and_once(redis_url: str) -> None:
-    async with opened(redis_url, data_retries=1) as rig:
-        ids = await set_aside(rig, "a", "b", "c", "d")
-        await rig.put("e")
-        pending, some = await rig.queue.retry_dead_letters(TENANT, USER, [ids[3], ids[1], "1-1"])
-        assert (pending, [old for old, _ in some]) == (3, [ids[1], ids[3]])
-        pending, rest = await rig.queue.retry_dead_letters(TENANT, USER, ())
-        assert (pending, [old for old, _ in rest]) == (5, [ids[0], ids[2]])
-        assert await rig.queue.retry_dead_letters(TENANT, USER, ()) == (5, [])
-        assert await rig.texts() == ["e", "b", "d", "a", "c"]
-        assert [event.event_id for event in await rig.store.events(TENANT, USER, ids[3], 9)][1:] == [
-            new for _, new in some + rest
-        ]
-        assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
-        assert await rig.commit(await rig.take())
-        assert (await rig.store.state(TENANT, USER)).events == 5  # none was accepted twice
-
-
 async def test_a_retry_wakes_its_user_and_keeps_the_backlog(redis_url: str) -> None:
     async with opened(redis_url, data_retries=1, user_backlog=2) as rig:
         await set_aside(rig, "a", "b")
@@ -505,26 +369,6 @@ async def test_users_of_a_worker_that_keeps_dying_come_back_apart(redis_url: str
         assert first is None or not first.suspect
 
 
-async def test_a_rebuild_that_fails_is_dropped_and_blames_no_event(redis_url: str) -> None:
-    async with opened(redis_url, data_retries=1) as rig:
-        await rig.put("a")
-        assert await rig.commit(await rig.take(), "kept")
-        await rig.queue.request_rebuild(TENANT, USER)
-        claim = await rig.take()
-        assert await rig.queue.fail(claim, "data", first_id="", batch=0, error="e") == "DROPPED"
-        assert await rig.idle()
-        assert (await rig.store.preferences(TENANT, USER)).text == "kept"
-        assert await rig.store.dead_letters(TENANT, USER, None, 9) == []
-
-
-async def test_release_gives_back_at_once_and_without_blame(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        await rig.queue.fail(await rig.take(), "release")
-        assert (await rig.due_in() or 0) <= 0
-        assert not {"fail", "strikes", "crash", "own", "tok"} & set(await rig.fields())
-
-
 # --- forget --------------------------------------------------------------------------------------
 
 
@@ -566,33 +410,31 @@ async def test_nothing_of_an_erased_user_stays_or_comes_back(redis_url: str) -> 
         assert (await rig.store.tenant_quality(TENANT))["profile"].comparisons == 1
 
 
-async def test_quality_of_the_engine_counts_for_user_and_tenant(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        claim = await rig.take()
-        await rig.queue.record_quality(claim, PrequentialSums.from_choices([[0.8], [0.4]]))
-        found = (await rig.store.state(TENANT, USER)).quality
-        recent = found["engine"].recent
-        assert recent is not None
-        assert (recent.comparisons, recent.baselines) == (2, {"coin": 0.5})
-        assert (await rig.store.tenant_quality(TENANT))["engine"] == found["engine"].model_copy(update={"recent": None})
-        assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
-        assert found["engine"].mean_probability == pytest.approx(0.6)
+async def test_quality_of_the_engine_counts_for_user_and_tenant(rig: Rig) -> None:
+    await rig.put("a")
+    claim = await rig.take()
+    await rig.queue.record_quality(claim, PrequentialSums.from_choices([[0.8], [0.4]]))
+    found = (await rig.store.state(TENANT, USER)).quality
+    recent = found["engine"].recent
+    assert recent is not None
+    assert (recent.comparisons, recent.baselines) == (2, {"coin": 0.5})
+    assert (await rig.store.tenant_quality(TENANT))["engine"] == found["engine"].model_copy(update={"recent": None})
+    assert (found["engine"].comparisons, found["engine"].accuracy) == (2, 0.5)
+    assert found["engine"].mean_probability == pytest.approx(0.6)
 
 
-async def test_comparisons_fade_as_the_weights_are_learned_in_evaluation(redis_url: str) -> None:
+async def test_comparisons_fade_as_the_weights_are_learned_in_evaluation(rig: Rig) -> None:
     source = random.Random(1)
-    async with opened(redis_url) as rig:
-        sums: dict[str, float] = {}
-        for _ in range(20):
-            added = []
-            for _ in range(2):
-                odds = LogOdds(*(source.gauss(1, 2) for _ in range(3)))
-                added.append(additions(sums, Comparison("items", odds)))
-                sums = add(sums, added[-1])
-            await rig.queue.record_comparisons(TENANT, added)
-        assert await rig.store.weight_sums(TENANT) == pytest.approx(sums, rel=1e-6, abs=1e-6)
-        assert await rig.store.weight_sums("another") == {}
+    sums: dict[str, float] = {}
+    for _ in range(20):
+        added = []
+        for _ in range(2):
+            odds = LogOdds(*(source.gauss(1, 2) for _ in range(3)))
+            added.append(additions(sums, Comparison("items", odds)))
+            sums = add(sums, added[-1])
+        await rig.queue.record_comparisons(TENANT, added)
+    assert await rig.store.weight_sums(TENANT) == pytest.approx(sums, rel=1e-6, abs=1e-6)
+    assert await rig.store.weight_sums("another") == {}
 
 
 # --- scripts -------------------------------------------------------------------------------------

@@ -40,12 +40,11 @@ def refusing(url: str, why: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("why", REFUSALS)
-async def test_an_event_is_refused_as_something_to_wait_out(redis_url: str, why: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        with refusing(redis_url, why), pytest.raises(STORE_FAULTS):
-            await rig.put("b")
-        assert (await rig.put("c")).pending == 2
+async def test_an_event_is_refused_as_something_to_wait_out(rig: Rig, redis_url: str, why: str) -> None:
+    await rig.put("a")
+    with refusing(redis_url, why), pytest.raises(STORE_FAULTS):
+        await rig.put("b")
+    assert (await rig.put("c")).pending == 2
 
 
 @pytest.mark.parametrize("why", REFUSALS)
@@ -114,11 +113,10 @@ async def test_a_full_disk_costs_nothing_that_was_acknowledged(tmp_path: Path) -
         stop_redis(server)
 
 
-async def test_a_full_redis_can_be_emptied(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await rig.put("a")
-        with refusing(redis_url, "full"):
-            assert await rig.queue.forget(TENANT, USER)
+async def test_a_full_redis_can_be_emptied(rig: Rig, redis_url: str) -> None:
+    await rig.put("a")
+    with refusing(redis_url, "full"):
+        assert await rig.queue.forget(TENANT, USER)
 
 
 async def test_a_user_whose_update_was_refused_is_not_blamed(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

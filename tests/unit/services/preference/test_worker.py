@@ -1,7 +1,6 @@
 """The worker against a real Redis and an engine that keeps count."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,9 +17,8 @@ from services.storage.key_names import ENGINE_FAULT
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.chaos.strict_engine import DIALECTS, rules
-from tests.conftest import free_port
-from tests.unit.services.preference.rig import TENANT, USER, Process, opened, start_redis, stop_redis
-from tests.unit.services.preference.working import Bench, asked, benched, settings_for, until
+from tests.unit.services.preference.rig import TENANT, USER, OwnRedis, opened
+from tests.unit.services.preference.working import Bench, benched, settings_for, until
 
 pytestmark = pytest.mark.anyio
 
@@ -63,9 +61,6 @@ async def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url
         order.append("lone" if "u9n1" in prompt else "many")
         return "silent" if len(order) <= workers else ""
 
-    async def held(bench: Bench, updates: int) -> bool:
-        return bench.mock.met["silent"] == updates
-
     order: list[str] = []
     summary = {"workers": workers}
 
@@ -75,7 +70,7 @@ async def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url
         for n in range(100):
             await bench.put("u1n1", user=f"user{n}", tenant="a:b")
         async with bench.at_work():
-            await until(lambda: held(bench, workers))  # a tenant that is alone gets every slot
+            await until(lambda: bench.mock.met["silent"] == workers)  # a tenant that is alone gets every slot
             await bench.put("u9n1", user="lone")
             bench.mock.gate.set()
             await until(lambda: caught_up(bench, "lone"))
@@ -95,7 +90,7 @@ async def test_a_fault_of_the_dispatcher_is_told_and_survived(
 
 
 async def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
-    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
 
@@ -104,18 +99,14 @@ async def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(
         looks += 1
         raise KeyError("connected_slaves")
 
-    async def measured(bench: Bench) -> bool:
-        return looks > 1 and bench.count("alignx_queue_users_waiting") == 1
-
-    async with benched(redis_url, MockEngine()) as bench:
-        await bench.put("u1n1")
-        metrics = RedisMetrics(CollectorRegistry())
-        monkeypatch.setattr(metrics, "read", fails)
-        look = asyncio.create_task(bench.dispatcher.measure(metrics, every_s=0.01))
-        await until(lambda: measured(bench))
-        bench.dispatcher.stop(look)
-        await asyncio.gather(look, return_exceptions=True)
-        assert "the look at the queue and Redis failed" in caplog.text
+    await bench.put("u1n1")
+    metrics = RedisMetrics(CollectorRegistry())
+    monkeypatch.setattr(metrics, "read", fails)
+    look = asyncio.create_task(bench.dispatcher.measure(metrics, every_s=0.01))
+    await until(lambda: looks > 1 and bench.count("alignx_queue_users_waiting") == 1)
+    bench.dispatcher.stop(look)
+    await asyncio.gather(look, return_exceptions=True)
+    assert "the look at the queue and Redis failed" in caplog.text
 
 
 @pytest.mark.parametrize(("part", "check"), [("run", "work"), ("measure", "look")])
@@ -151,43 +142,13 @@ async def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str
             await until(lambda: caught_up(bench, *users))
         assert bench.count("alignx_updates_total", outcome="engine") == 6
         assert bench.count("alignx_updates_total", outcome="committed") == 16
-        assert 1 < bench.dispatcher.backoff._limit.value < 8
-
-
-async def test_an_engine_that_refuses_all_loses_nothing_and_is_hardly_asked(
-    redis_url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A minute of refusals, ten times as fast: cooldown and backoff are a tenth of their defaults."""
-    users, mended, seconds = [f"user{n}" for n in range(60)], asyncio.Event(), 6
-    mock = MockEngine(lambda _: "" if mended.is_set() else "refused")
-    mock.canary_status = 400
-    async with benched(
-        redis_url,
-        mock,
-        engine={"breaker_failures": 5, "breaker_cooldown_s": 0.5},
-        queue={"backoff_ms": 50, "backoff_max_ms": 6_000, "tenant_in_flight": 100},
-    ) as bench:
-        for place, user in enumerate(users):
-            await bench.put(*(f"u{place}n{n}" for n in range(5)), user=user)
-        async with bench.at_work():
-            await asyncio.sleep(seconds)
-            assert 4 < len(mock.calls_at) <= seconds * 10
-            with pytest.raises(EngineUnavailable, match="status 400"):
-                await bench.dispatcher.backoff.check()
-            mended.set()
-            mock.canary_status = 200
-            await until(lambda: caught_up(bench, *users), within_s=30)
-            await bench.dispatcher.backoff.check()
-        for place, user in enumerate(users):
-            current = await bench.store.preferences(TENANT, user)
-            assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(5)])
-            assert await bench.store.dead_letters(TENANT, user, None, 9) == []
-        [entry] = [entry for entry in caplog.records if "refuses all requests" in entry.message]
-        assert "status 400" in entry.cause  # type: ignore[attr-defined]
+        assert 1 < bench.dispatcher.backoff._limit < 8
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 422])
-async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_url: str, status: int) -> None:
+async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(
+    redis_url: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """A second of the test is ten of an engine that is asked every five."""
     users, seconds = [f"user{n}" for n in range(40)], 2
     mock = MockEngine()
@@ -203,10 +164,15 @@ async def test_no_acknowledged_event_is_given_up_while_the_engine_refuses(redis_
         async with bench.at_work():
             await asyncio.sleep(seconds)
             assert 2 <= len(mock.calls_at) <= seconds * 10
+            with pytest.raises(EngineUnavailable, match=f"status {status}"):
+                await bench.dispatcher.backoff.check()
             states = [await bench.store.state(TENANT, user) for user in users]
             assert sum(state.pending for state in states) == 10 * len(users)
             mock.outage = []
             await until(lambda: caught_up(bench, *users))
+            await bench.dispatcher.backoff.check()
+        [entry] = [entry for entry in caplog.records if "refuses all requests" in entry.message]
+        assert f"status {status}" in entry.cause  # type: ignore[attr-defined]
         for place, user in enumerate(users):
             current = await bench.store.preferences(TENANT, user)
             assert (current.version, MARKER.findall(current.text)) == (1, [f"u{place}n{n}" for n in range(10)])
@@ -232,16 +198,13 @@ async def test_an_engine_that_changes_its_dialect_is_followed(redis_url: str) ->
 async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> None:
     poisoned, others = [f"poison{n}" for n in range(30)], [f"user{n}" for n in range(60)]
 
-    async def tried(bench: Bench) -> bool:
-        return bench.mock.met["refused"] >= len(poisoned)
-
     mock = MockEngine(lambda prompt: "refused" if "bad" in prompt else "")
 
     async with benched(redis_url, mock, engine={"breaker_failures": 5}, queue={"tenant_in_flight": 100}) as bench:
         for user in poisoned:
             await bench.put("bad u1n1", user=user)
         async with bench.at_work():
-            await until(lambda: tried(bench))
+            await until(lambda: bench.mock.met["refused"] >= len(poisoned))
             for place, user in enumerate(others):
                 await bench.put(f"u{place + 10}n1", user=user)
             await until(lambda: caught_up(bench, *others))
@@ -251,10 +214,6 @@ async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> No
 
 
 async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
-    async def refused(mock: MockEngine) -> bool:
-        await asyncio.sleep(0.05)
-        return mock.canaries > 0
-
     mock = MockEngine(lambda _: "refused")
     mock.canary_status = 400
     async with mock.serving() as engine_url:
@@ -266,7 +225,7 @@ async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: 
             httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
         ):
             await rig.put("u1n1")
-            await until(lambda: refused(mock))
+            await until(lambda: mock.canaries > 0)
             answer = await client.get("/readyz")
             assert (answer.status_code, answer.json()["status"]) == (200, "ready")
             assert answer.json()["checks"]["engine"].startswith("degraded: ")
@@ -281,9 +240,9 @@ async def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
     async with benched(redis_url, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
-            await until(lambda: asked(bench))
+            await until(bench.is_asked)
             await bench.queue.forget(TENANT, USER)
-            await until(lambda: ended(bench, "lost"))
+            await until(lambda: bench.ended("lost"))
         assert bench.mock.prompts == []  # the engine was told to stop
         assert await bench.user_keys() == []
 
@@ -292,7 +251,7 @@ async def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
     async with benched(redis_url, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
-            await until(lambda: asked(bench))
+            await until(bench.is_asked)
             await asyncio.sleep(0.5)
             bench.mock.gate.set()
             await until(lambda: caught_up(bench, USER))
@@ -330,14 +289,14 @@ async def test_an_update_ends_when_redis_was_away_for_a_lease(redis_url: str, mo
         monkeypatch.setattr(bench.queue, "beat", beat)
         await bench.put("u1n1")
         async with bench.at_work():
-            await until(lambda: ended(bench, "lost"))
+            await until(lambda: bench.ended("lost"))
 
 
 async def test_a_worker_that_stops_gives_its_users_back(redis_url: str) -> None:
     async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
-            await until(lambda: asked(bench))
+            await until(bench.is_asked)
         assert (await bench.due_in() or 0) <= 0
         assert not {"own", "tok", "crash", "fail", "strikes"} & set(await bench.fields())
         assert (await bench.take()).pending == 1
@@ -367,7 +326,7 @@ async def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -
     async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         await bench.put("u1n1")
         work = asyncio.create_task(bench.dispatcher.run())
-        await until(lambda: asked(bench))
+        await until(bench.is_asked)
         bench.dispatcher.stop(work)
         asyncio.get_running_loop().call_later(0.1, bench.mock.gate.set)
         await bench.dispatcher.close(5)
@@ -375,25 +334,18 @@ async def test_running_updates_may_end_before_the_worker_stops(redis_url: str) -
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_a_user_whose_update_ended_with_redis_is_not_blamed(tmp_path: Path) -> None:
-    port = free_port()
-
-    server, restarted = start_redis(tmp_path, port), list[Process]()
-    try:
-        async with benched(f"redis://127.0.0.1:{port}/0", MockEngine(lambda _: "silent")) as bench:
-            await bench.put("u1n1")
-            async with bench.at_work():
-                await until(lambda: asked(bench))
-                stop_redis(server)
-                bench.mock.gate.set()
-                await until(lambda: ended(bench, "lost"))
-                restarted.append(start_redis(tmp_path, port))
-                await until(lambda: caught_up(bench, USER))
-            assert bench.count("alignx_lease_expiries_total") == 0
-            assert "crash" not in await bench.fields()
-    finally:
-        for process in (server, *restarted):
-            stop_redis(process)
+async def test_a_user_whose_update_ended_with_redis_is_not_blamed(own_redis: OwnRedis) -> None:
+    async with benched(own_redis.url, MockEngine(lambda _: "silent")) as bench:
+        await bench.put("u1n1")
+        async with bench.at_work():
+            await until(bench.is_asked)
+            own_redis.stop()
+            bench.mock.gate.set()
+            await until(lambda: bench.ended("lost"))
+            own_redis.start()
+            await until(lambda: caught_up(bench, USER))
+        assert bench.count("alignx_lease_expiries_total") == 0
+        assert "crash" not in await bench.fields()
 
 
 async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
@@ -426,7 +378,3 @@ async def test_the_number_of_shards_is_fixed(redis_url: str) -> None:
         with pytest.raises(Exception, match="this Redis holds 1 shards"):
             async with app.router.lifespan_context(app):
                 pass
-
-
-async def ended(bench: Bench, outcome: str) -> bool:
-    return bench.count("alignx_updates_total", outcome=outcome) > 0

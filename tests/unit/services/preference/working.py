@@ -51,7 +51,7 @@ class Bench(Rig):
         await self.make_due()
         claim = await self.take(**names)
         ended = await self.updater.run(claim)
-        await self.updater.record_test(claim, ended)
+        await self.updater.tests.record(claim, ended.test, ended.tested_source)
         return ended.outcome
 
     async def try_update(self) -> str:
@@ -63,6 +63,14 @@ class Bench(Rig):
 
     def count(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
+
+    def ended(self, outcome: str) -> bool:
+        """An update has ended so."""
+        return self.count("alignx_updates_total", outcome=outcome) > 0
+
+    def is_asked(self) -> bool:
+        """The engine has a request that it lets wait."""
+        return self.mock.met["silent"] > 0
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
@@ -96,19 +104,15 @@ async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, 
             yield Bench(redis, store, queue, mock, settings, updater, dispatcher, registry)
 
 
-async def until(true: Callable[[], Awaitable[bool]], within_s: float = 15.0) -> None:
+async def until(true: Callable[[], Awaitable[bool] | bool], within_s: float = 15.0) -> None:
     async with asyncio.timeout(within_s):
         while not await _holds(true):  # noqa: ASYNC110  # what is waited for happens elsewhere
             await asyncio.sleep(0.01)
 
 
-async def _holds(true: Callable[[], Awaitable[bool]]) -> bool:
+async def _holds(true: Callable[[], Awaitable[bool] | bool]) -> bool:
     try:
-        return await true()
+        found = true()
+        return found if isinstance(found, bool) else await found
     except RedisConnectionError:  # a connection from before a restart
         return False
-
-
-async def asked(bench: Bench) -> bool:
-    """The engine has a request that it lets wait."""
-    return bench.mock.met["silent"] > 0

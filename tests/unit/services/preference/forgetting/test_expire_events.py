@@ -1,8 +1,7 @@
 """Events that leave by their age: the clock is an argument of the sweep."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -26,14 +25,15 @@ from services.storage.tenant_settings import TenantSettingsStore, default_settin
 from services.storage.timed_cache import open_tenants
 from services.storage.users import LOW_PRIORITY
 from tests.chaos.mock_engine import MockEngine
-from tests.redis_cluster import ClusterServers
 from tests.unit.services.preference.forgetting.traces import (
     MARK,
     SAID,
     count_calls,
     is_as_folded,
     places,
+    serving_a_cluster,
     settle,
+    trimmed,
 )
 from tests.unit.services.preference.rig import TENANT, statement
 from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served, serving
@@ -67,8 +67,9 @@ class Aging:
 
 
 @asynccontextmanager
-async def aging(redis_url: str, limits: dict[str, Any] | None = None, **serve: Any) -> AsyncIterator[Aging]:
-    async with serving(redis_url, **serve) as served:
+async def aging(store: str | Served, limits: dict[str, Any] | None = None, **serve: Any) -> AsyncIterator[Aging]:
+    """`store` is the URL of a Redis, or a service on one."""
+    async with nullcontext(store) if isinstance(store, Served) else serving(store, **serve) as served:
         bench, registry = served.bench, CollectorRegistry()
         await bench.redis.zadd(TENANTS, {TENANT: 0, "other": 0})
         await TenantSettingsStore(bench.redis, TenantSettings()).patch(TENANT, KEPT if limits is None else limits)
@@ -166,13 +167,8 @@ async def test_dead_letters_age_from_when_they_were_received(redis_url: str) -> 
 
 async def test_what_is_known_of_events_before_the_log_goes_with_the_oldest(redis_url: str) -> None:
     async with aging(redis_url, work=True, summary={"keep_events": 20}) as old:
-        bench = old.served.bench
         await old.served.learn(*(SAID if number == 125 else f"I like dish{number} a lot." for number in range(151)))
-
-        async def trimmed() -> bool:
-            return int(await bench.redis.xlen(bench.keys().log)) == 20
-
-        await until(trimmed)
+        await trimmed(old.served, 20)
         assert "base" in places(redis_url, "zephyrine")
         await old.sweep(31)
         assert not places(redis_url, MARK, "zephyrine", "dish")
@@ -250,21 +246,13 @@ async def test_a_worker_forgets_what_is_too_old(redis_url: str) -> None:
 
 @pytest.mark.xdist_group("cluster")
 async def test_a_cluster_is_swept_shard_by_shard(tmp_path: Path) -> None:
-    servers, users = ClusterServers(tmp_path), [f"user{number}" for number in range(12)]
-    try:
-        await asyncio.to_thread(servers.up)
-        blocks = {"redis": {"url": servers.url, "cluster": True}, "queue": {"shards": 8, "poll_ms": 2}}
-        async with aging(servers.url, **blocks) as old:
-            for user in users:
-                await old.served.put("I like tea.", SAID, user=user)
-            await old.expiry.sweep(int(await old.served.bench.now() + 31 * DAY_MS))
-            assert [await old.served.bench.texts(user) for user in users] == [[]] * 12
-            assert (old.count("alignx_expired_users_total"), old.count("alignx_expiry_sweeps_total")) == (12, 8)
-        for url in servers.node_urls:
-            address = url if "://" in url else f"redis://{url}"
-            assert not await asyncio.to_thread(places, address, MARK, "zephyrine")
-    finally:
-        servers.down()
+    users = [f"user{number}" for number in range(12)]
+    async with serving_a_cluster(tmp_path) as served, aging(served) as old:
+        for user in users:
+            await served.put("I like tea.", SAID, user=user)
+        await old.expiry.sweep(int(await served.bench.now() + 31 * DAY_MS))
+        assert [await served.bench.texts(user) for user in users] == [[]] * 12
+        assert (old.count("alignx_expired_users_total"), old.count("alignx_expiry_sweeps_total")) == (12, 8)
 
 
 def test_limits_name_every_type_of_event() -> None:

@@ -1,16 +1,19 @@
 """What is left in Redis of an event, and what the engine was asked because of it."""
 
+import asyncio
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
 from services.profile.serialize import loads
+from tests.redis_cluster import ClusterServers
 from tests.unit.services.preference.rig import TENANT
-from tests.unit.services.preference.served import Served
+from tests.unit.services.preference.served import Served, serving
 from tests.unit.services.preference.working import until
 
 MARK = "u7n1"
@@ -58,6 +61,31 @@ async def is_as_folded(served: Served) -> bool:
     store = served.bench.store
     folded, stored = await store.fold_history(TENANT, "ada"), (await store.profile(TENANT, "ada"))[1]
     return replace(folded, latest=0) == replace(stored, latest=0)
+
+
+async def trimmed(served: Served, events: int) -> None:
+    """Returns once the log holds so many events."""
+
+    async def is_short() -> bool:
+        return int(await served.bench.redis.xlen(served.bench.keys().log)) == events
+
+    await until(is_short)
+
+
+@asynccontextmanager
+async def serving_a_cluster(folder: Path, **more: Any) -> AsyncIterator[Served]:
+    """No node holds a mark in the end."""
+    servers = ClusterServers(folder)
+    try:
+        await asyncio.to_thread(servers.up)
+        redis = {"url": servers.url, "cluster": True}
+        async with serving(servers.url, redis=redis, queue={"shards": 8, "poll_ms": 2}, **more) as served:
+            yield served
+        for url in servers.node_urls:
+            address = url if "://" in url else f"redis://{url}"
+            assert not await asyncio.to_thread(places, address, MARK, "zephyrine")
+    finally:
+        servers.down()
 
 
 async def settle(served: Served) -> None:

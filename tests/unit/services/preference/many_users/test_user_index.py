@@ -64,63 +64,58 @@ async def test_pages_agree_with_a_sorted_list_however_users_are_spread(redis_url
         assert await all_names(index, 50, "b1") == sorted(name for name in names if name.startswith("b1"))
 
 
-async def test_after_need_not_be_a_user(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await fill(rig, ["a", "c", "pa", "pb"])
-        index = UserIndex(rig.redis, rig.store.keys)
+async def test_after_need_not_be_a_user(rig: Rig) -> None:
+    await fill(rig, ["a", "c", "pa", "pb"])
+    index = UserIndex(rig.redis, rig.store.keys)
 
-        async def names(prefix: str, after: str) -> list[str]:
-            return [user.user for user in (await index.page(TENANT, prefix, after)).users]
+    async def names(prefix: str, after: str) -> list[str]:
+        return [user.user for user in (await index.page(TENANT, prefix, after)).users]
 
-        assert await names("", "b") == ["c", "pa", "pb"]
-        assert await names("p", "a") == ["pa", "pb"]
-        assert await names("p", "pa") == ["pb"]
-        assert await names("p", "q") == []
-
-
-async def test_an_append_lists_and_an_erasure_unlists(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        index = UserIndex(rig.redis, rig.store.keys)
-        await rig.put("a", "b", user="ada")
-        await rig.put("c", user="bob")
-        await rig.put("d", user="bob", tenant="globex")
-        assert await all_names(index, 10) == ["ada", "bob"]
-        await rig.queue.forget(TENANT, "bob")
-        assert await all_names(index, 10) == ["ada"]
-        assert await all_names(index, 10, tenant="globex") == ["bob"]
-        await rig.queue.forget(TENANT, "ada")
-        await rig.queue.forget("globex", "bob")
-        assert [key async for key in rig.redis.scan_iter("pi:*:users:*")] == []
+    assert await names("", "b") == ["c", "pa", "pb"]
+    assert await names("p", "a") == ["pa", "pb"]
+    assert await names("p", "pa") == ["pb"]
+    assert await names("p", "q") == []
 
 
-async def test_a_text_of_one_s_own_lists_a_new_user(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        assert await rig.queue.edit(TENANT, "eve", 0, record("I like tea."))
-        page = await UserIndex(rig.redis, rig.store.keys).page(TENANT)
-        assert [(user.user, user.events, user.version) for user in page.users] == [("eve", 0, 1)]
+async def test_an_append_lists_and_an_erasure_unlists(rig: Rig) -> None:
+    index = UserIndex(rig.redis, rig.store.keys)
+    await rig.put("a", "b", user="ada")
+    await rig.put("c", user="bob")
+    await rig.put("d", user="bob", tenant="globex")
+    assert await all_names(index, 10) == ["ada", "bob"]
+    await rig.queue.forget(TENANT, "bob")
+    assert await all_names(index, 10) == ["ada"]
+    assert await all_names(index, 10, tenant="globex") == ["bob"]
+    await rig.queue.forget(TENANT, "ada")
+    await rig.queue.forget("globex", "bob")
+    assert [key async for key in rig.redis.scan_iter("pi:*:users:*")] == []
 
 
-async def test_what_is_said_of_a_user(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        index = UserIndex(rig.redis, rig.store.keys)
-        await rig.put("a", "b")
-        (before,) = (await index.page(TENANT)).users
-        assert (before.events, before.pending, before.version, before.updated_at) == (2, 2, 0, None)
-        await rig.make_due()
-        await rig.commit(await rig.take())
-        await rig.put("c")
-        (after,) = (await index.page(TENANT)).users
-        assert (after.events, after.pending, after.version) == (3, 1, 1)
-        assert after.created_at == before.created_at
-        assert after.updated_at
-        assert timedelta(0) <= datetime.now(UTC) - after.updated_at + timedelta(milliseconds=2) < timedelta(minutes=1)
+async def test_a_text_of_one_s_own_lists_a_new_user(rig: Rig) -> None:
+    assert await rig.queue.edit(TENANT, "eve", 0, record("I like tea."))
+    page = await UserIndex(rig.redis, rig.store.keys).page(TENANT)
+    assert [(user.user, user.events, user.version) for user in page.users] == [("eve", 0, 1)]
 
 
-async def test_a_user_who_is_erased_while_a_page_is_read_is_left_out(redis_url: str) -> None:
-    async with opened(redis_url) as rig:
-        await fill(rig, ["a", "b"])
-        await rig.redis.delete(rig.keys("a").state)
-        assert [user.user for user in (await UserIndex(rig.redis, rig.store.keys).page(TENANT)).users] == ["b"]
+async def test_what_is_said_of_a_user(rig: Rig) -> None:
+    index = UserIndex(rig.redis, rig.store.keys)
+    await rig.put("a", "b")
+    (before,) = (await index.page(TENANT)).users
+    assert (before.events, before.pending, before.version, before.updated_at) == (2, 2, 0, None)
+    await rig.make_due()
+    await rig.commit(await rig.take())
+    await rig.put("c")
+    (after,) = (await index.page(TENANT)).users
+    assert (after.events, after.pending, after.version) == (3, 1, 1)
+    assert after.created_at == before.created_at
+    assert after.updated_at
+    assert timedelta(0) <= datetime.now(UTC) - after.updated_at + timedelta(milliseconds=2) < timedelta(minutes=1)
+
+
+async def test_a_user_who_is_erased_while_a_page_is_read_is_left_out(rig: Rig) -> None:
+    await fill(rig, ["a", "b"])
+    await rig.redis.delete(rig.keys("a").state)
+    assert [user.user for user in (await UserIndex(rig.redis, rig.store.keys).page(TENANT)).users] == ["b"]
 
 
 async def test_no_list_without_a_part_of_the_users(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

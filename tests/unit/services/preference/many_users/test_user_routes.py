@@ -40,24 +40,23 @@ async def listed(served: Served, query: str = "") -> list[str]:
 # --- append --------------------------------------------------------------------------------------
 
 
-async def test_each_line_is_an_append_of_its_own(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        rows = await send(
-            served, line("ada", "a", "b"), b"", line("bob", "c"), line("ada", "d", backfill=True), line(7, "e")
-        )
-        assert [(row["line"], row["status"], row["user"]) for row in rows] == [
-            (1, 202, "ada"),
-            (3, 202, "bob"),
-            (4, 202, "ada"),
-            (5, 202, "7"),
-        ]
-        assert [row["accepted"]["pending"] for row in rows] == [2, 1, 3, 1]
-        assert await served.bench.texts("ada") == ["a", "b", "d"]
-        assert await served.bench.texts("bob") == ["c"]
-        assert await listed(served) == ["7", "ada", "bob"]
+async def test_each_line_is_an_append_of_its_own(served: Served) -> None:
+    rows = await send(
+        served, line("ada", "a", "b"), b"", line("bob", "c"), line("ada", "d", backfill=True), line(7, "e")
+    )
+    assert [(row["line"], row["status"], row["user"]) for row in rows] == [
+        (1, 202, "ada"),
+        (3, 202, "bob"),
+        (4, 202, "ada"),
+        (5, 202, "7"),
+    ]
+    assert [row["accepted"]["pending"] for row in rows] == [2, 1, 3, 1]
+    assert await served.bench.texts("ada") == ["a", "b", "d"]
+    assert await served.bench.texts("bob") == ["c"]
+    assert await listed(served) == ["7", "ada", "bob"]
 
 
-async def test_a_bad_line_stops_no_other(redis_url: str) -> None:
+async def test_a_bad_line_stops_no_other(served: Served) -> None:
     long = "x" * 70_000
     bad = {
         b"{": (400, "malformed_body"),
@@ -73,16 +72,15 @@ async def test_a_bad_line_stops_no_other(redis_url: str) -> None:
         line("ada", *["t"] * 1_001): (413, "payload_too_large"),
         b'{"events": [{"type": "post", "text": "of nobody"}]}': (422, "invalid_request"),
     }
-    async with serving(redis_url) as served:
-        rows = await send(served, *(row for entry in bad for row in (entry, line("bob", "good"))))
-        assert [row["line"] for row in rows] == list(range(1, 2 * len(bad) + 1))
-        assert [row["status"] for row in rows[1::2]] == [202] * len(bad)
-        for row, (status, code) in zip(rows[::2], bad.values(), strict=True):
-            assert (row["status"], row["problem"]["type"]) == (status, f"urn:alignx:problem:{code}"), row
-            assert "accepted" not in row
-            assert "retry_after" not in row
-        assert await served.bench.texts("bob") == ["good"] * len(bad)
-        assert await listed(served) == ["bob"]
+    rows = await send(served, *(row for entry in bad for row in (entry, line("bob", "good"))))
+    assert [row["line"] for row in rows] == list(range(1, 2 * len(bad) + 1))
+    assert [row["status"] for row in rows[1::2]] == [202] * len(bad)
+    for row, (status, code) in zip(rows[::2], bad.values(), strict=True):
+        assert (row["status"], row["problem"]["type"]) == (status, f"urn:alignx:problem:{code}"), row
+        assert "accepted" not in row
+        assert "retry_after" not in row
+    assert await served.bench.texts("bob") == ["good"] * len(bad)
+    assert await listed(served) == ["bob"]
 
 
 async def test_a_problem_names_the_field_of_its_line(redis_url: str) -> None:
@@ -95,24 +93,22 @@ async def test_a_problem_names_the_field_of_its_line(redis_url: str) -> None:
             assert row["problem"]["errors"][0]["field"] == "events.2.clicked"
 
 
-async def test_keys_repeat_lines_safely(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        lines = [line("ada", "a", idempotency_key="k"), line("bob", "b", idempotency_key="k")]
-        first = await send(served, *lines)
-        again = await send(served, *lines, line("ada", "other", idempotency_key="k"))
-        assert [row["accepted"]["ids"] for row in again[:2]] == [row["accepted"]["ids"] for row in first]
-        assert [row["accepted"]["replayed"] for row in again[:2]] == [True, True]
-        assert again[2]["problem"]["type"].endswith("idempotency_mismatch")
-        assert await served.bench.texts("ada") == ["a"]
+async def test_keys_repeat_lines_safely(served: Served) -> None:
+    lines = [line("ada", "a", idempotency_key="k"), line("bob", "b", idempotency_key="k")]
+    first = await send(served, *lines)
+    again = await send(served, *lines, line("ada", "other", idempotency_key="k"))
+    assert [row["accepted"]["ids"] for row in again[:2]] == [row["accepted"]["ids"] for row in first]
+    assert [row["accepted"]["replayed"] for row in again[:2]] == [True, True]
+    assert again[2]["problem"]["type"].endswith("idempotency_mismatch")
+    assert await served.bench.texts("ada") == ["a"]
 
 
-async def test_lines_of_a_user_stay_in_order_though_several_are_under_way(redis_url: str) -> None:
+async def test_lines_of_a_user_stay_in_order_though_several_are_under_way(served: Served) -> None:
     lines = [line(f"u{number % 3}", str(number), "x" * (9_000 if number % 2 else 1)) for number in range(60)]
-    async with serving(redis_url) as served:
-        rows = await send(served, *lines)
-        assert Counter(row["status"] for row in rows) == {202: 60}
-        for user in range(3):
-            assert (await served.bench.texts(f"u{user}"))[::2] == [str(number) for number in range(user, 60, 3)]
+    rows = await send(served, *lines)
+    assert Counter(row["status"] for row in rows) == {202: 60}
+    for user in range(3):
+        assert (await served.bench.texts(f"u{user}"))[::2] == [str(number) for number in range(user, 60, 3)]
 
 
 async def test_after_a_line_to_be_sent_again_the_user_s_others_are_too(redis_url: str) -> None:
@@ -125,30 +121,28 @@ async def test_after_a_line_to_be_sent_again_the_user_s_others_are_too(redis_url
         assert await served.bench.texts("ada") == ["a"]  # "e" would fit, and come before "b"
 
 
-async def test_without_redis_not_every_line_is_tried(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_redis_not_every_line_is_tried(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     async def fail(*arguments: Any) -> None:
         tried.append(arguments)
         raise RedisConnectionError
 
-    async with serving(redis_url) as served:
-        monkeypatch.setattr(Queue, "append", fail)
-        rows = await send(served, *(line(f"u{number}", "t") for number in range(100)))
-        assert {row["status"] for row in rows} == {503}
-        assert len(rows) == 100
-        assert all(row["retry_after"] for row in rows)
-        assert len(tried) < 30
+    monkeypatch.setattr(Queue, "append", fail)
+    rows = await send(served, *(line(f"u{number}", "t") for number in range(100)))
+    assert {row["status"] for row in rows} == {503}
+    assert len(rows) == 100
+    assert all(row["retry_after"] for row in rows)
+    assert len(tried) < 30
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
-async def test_a_body_may_be_gzip(redis_url: str, encoding: str) -> None:
+async def test_a_body_may_be_gzip(served: Served, encoding: str) -> None:
     lines = [line(f"u{number}", "t") for number in range(300)]
     text = b"\n".join(lines)
     packed = gzip.compress(text[:2_000]) + gzip.compress(text[2_000:])
-    async with serving(redis_url) as served:
-        rows = await send(served, packed, **{"Content-Encoding": encoding})
-        assert [row["user"] for row in rows] == [f"u{number}" for number in range(300)]
+    rows = await send(served, packed, **{"Content-Encoding": encoding})
+    assert [row["user"] for row in rows] == [f"u{number}" for number in range(300)]
 
 
 @pytest.mark.parametrize(
@@ -163,42 +157,37 @@ async def test_a_body_may_be_gzip(redis_url: str, encoding: str) -> None:
     ],
     ids=["no gzip", "cut", "deflate", "bomb", "lines", "bytes"],
 )
-async def test_a_body_that_is_refused_whole(redis_url: str, body: bytes, encoding: str, status: int, code: str) -> None:
-    async with serving(redis_url) as served:
-        answer = await served.http.post(MANY, content=body, headers={"Content-Encoding": encoding})
-        problem(answer, status, code)
+async def test_a_body_that_is_refused_whole(served: Served, body: bytes, encoding: str, status: int, code: str) -> None:
+    answer = await served.http.post(MANY, content=body, headers={"Content-Encoding": encoding})
+    problem(answer, status, code)
 
 
-async def test_each_line_costs_as_a_call_of_its_own(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        lines = [line("ada", "a"), b"nonsense", line("bob", *["b"] * 40)]
-        answer = await served.http.post(MANY, content=b"\n".join(lines))
-        assert float(answer.headers[COST_HEADER]) == 1 + 1 + 4
+async def test_each_line_costs_as_a_call_of_its_own(served: Served) -> None:
+    lines = [line("ada", "a"), b"nonsense", line("bob", *["b"] * 40)]
+    answer = await served.http.post(MANY, content=b"\n".join(lines))
+    assert float(answer.headers[COST_HEADER]) == 1 + 1 + 4
 
 
-async def test_a_long_page_costs_as_several_calls(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await send(served, *(line(f"u{number}", "t") for number in range(400)))
-        for limit, cost in ((100, 0.5), (400, 2.0)):
-            answer = await served.http.get(f"/v1/users?limit={limit}")
-            assert float(answer.headers[COST_HEADER]) == cost
+async def test_a_long_page_costs_as_several_calls(served: Served) -> None:
+    await send(served, *(line(f"u{number}", "t") for number in range(400)))
+    for limit, cost in ((100, 0.5), (400, 2.0)):
+        answer = await served.http.get(f"/v1/users?limit={limit}")
+        assert float(answer.headers[COST_HEADER]) == cost
 
 
-async def test_an_empty_body_has_an_empty_answer(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        assert await send(served, b"\n \n") == []
+async def test_an_empty_body_has_an_empty_answer(served: Served) -> None:
+    assert await send(served, b"\n \n") == []
 
 
-async def test_a_reader_who_goes_leaves_no_line_under_way(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        running = bulk_append.BulkAppend(never, TENANT)
-        lines = running.answer(b"\n".join(line(f"u{number}", "t") for number in range(9)))
-        reading = asyncio.create_task(anext(lines))  # type: ignore[arg-type]  # an async generator is one
-        await asyncio.sleep(0.01)
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-        assert [task for task in asyncio.all_tasks() if "_store" in repr(task.get_coro())] == []
-        assert await listed(served) == []
+async def test_a_reader_who_goes_leaves_no_line_under_way(served: Served) -> None:
+    running = bulk_append.BulkAppend(never, TENANT)
+    lines = running.answer(b"\n".join(line(f"u{number}", "t") for number in range(9)))
+    reading = asyncio.create_task(anext(lines))  # type: ignore[arg-type]  # an async generator is one
+    await asyncio.sleep(0.01)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert [task for task in asyncio.all_tasks() if "_store" in repr(task.get_coro())] == []
+    assert await listed(served) == []
 
 
 async def never(*_: object) -> Any:
@@ -208,15 +197,14 @@ async def never(*_: object) -> Any:
 # --- list ----------------------------------------------------------------------------------------
 
 
-async def test_users_come_in_pages(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await send(served, *(line(f"u{number}", "t") for number in range(5)), line("v", "t"))
-        page = (await served.http.get("/v1/users?prefix=u&limit=2&after=u0")).json()
-        assert [user["user"] for user in page["users"]] == ["u1", "u2"]
-        assert (page["total"], page["next"]) == (5, "u2")
-        assert page["users"][0].keys() == {"user", "created_at", "events", "pending", "version", "updated_at"}
-        for query in ("limit=0", "limit=1001", f"prefix={'x' * 257}"):
-            problem(await served.http.get(f"/v1/users?{query}"), 422, "invalid_request")
+async def test_users_come_in_pages(served: Served) -> None:
+    await send(served, *(line(f"u{number}", "t") for number in range(5)), line("v", "t"))
+    page = (await served.http.get("/v1/users?prefix=u&limit=2&after=u0")).json()
+    assert [user["user"] for user in page["users"]] == ["u1", "u2"]
+    assert (page["total"], page["next"]) == (5, "u2")
+    assert page["users"][0].keys() == {"user", "created_at", "events", "pending", "version", "updated_at"}
+    for query in ("limit=0", "limit=1001", f"prefix={'x' * 257}"):
+        problem(await served.http.get(f"/v1/users?{query}"), 422, "invalid_request")
 
 
 # --- erase ---------------------------------------------------------------------------------------
@@ -229,39 +217,36 @@ async def erase(served: Served, **body: Any) -> dict[str, Any]:
     return found
 
 
-async def test_named_users_are_erased_once(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await send(served, *(line(user, "t") for user in ("ada", "bob", "eve")))
-        body = {"users": ["ada", "nobody", "bob", "ada"]}
-        assert await erase(served, **body) == {"erased": ["ada", "bob"], "unknown": 1, "left": 0}
-        assert await erase(served, **body) == {"erased": [], "unknown": 3, "left": 0}
-        assert await listed(served) == ["eve"]
-        assert [key for key in await served.bench.user_keys() if ":eve:" not in key] == []
+async def test_named_users_are_erased_once(served: Served) -> None:
+    await send(served, *(line(user, "t") for user in ("ada", "bob", "eve")))
+    body = {"users": ["ada", "nobody", "bob", "ada"]}
+    assert await erase(served, **body) == {"erased": ["ada", "bob"], "unknown": 1, "left": 0}
+    assert await erase(served, **body) == {"erased": [], "unknown": 3, "left": 0}
+    assert await listed(served) == ["eve"]
+    assert [key for key in await served.bench.user_keys() if ":eve:" not in key] == []
 
 
-async def test_a_prefix_is_erased_in_steps(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await send(served, *(line(f"test-{number}", "t") for number in range(7)), line("tess", "t"))
-        counts = []
-        while True:
-            done = await erase(served, prefix="test-", limit=3)
-            counts.append((len(done["erased"]), done["left"]))
-            if not done["left"]:
-                break
-        assert counts == [(3, 4), (3, 1), (1, 0)]
-        assert await erase(served, prefix="test-") == {"erased": [], "unknown": 0, "left": 0}
-        assert await listed(served) == ["tess"]
+async def test_a_prefix_is_erased_in_steps(served: Served) -> None:
+    await send(served, *(line(f"test-{number}", "t") for number in range(7)), line("tess", "t"))
+    counts = []
+    while True:
+        done = await erase(served, prefix="test-", limit=3)
+        counts.append((len(done["erased"]), done["left"]))
+        if not done["left"]:
+            break
+    assert counts == [(3, 4), (3, 1), (1, 0)]
+    assert await erase(served, prefix="test-") == {"erased": [], "unknown": 0, "left": 0}
+    assert await listed(served) == ["tess"]
 
 
-async def test_another_tenant_s_users_stay(redis_url: str) -> None:
-    async with serving(redis_url) as served:
-        await send(served, line("ada", "t"), **{TENANT_HEADER: "globex"})
-        assert (await erase(served, users=["ada"]))["unknown"] == 1
-        assert (await erase(served, prefix="a"))["erased"] == []
-        assert await served.bench.texts("ada", "globex") == ["t"]
+async def test_another_tenant_s_users_stay(served: Served) -> None:
+    await send(served, line("ada", "t"), **{TENANT_HEADER: "globex"})
+    assert (await erase(served, users=["ada"]))["unknown"] == 1
+    assert (await erase(served, prefix="a"))["erased"] == []
+    assert await served.bench.texts("ada", "globex") == ["t"]
 
 
-async def test_an_erasure_that_breaks_off_says_who_is_gone(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_erasure_that_breaks_off_says_who_is_gone(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     forget, calls = Queue.forget, []
 
     async def forget_some(queue: Queue, tenant: str, user: str) -> bool:
@@ -270,16 +255,15 @@ async def test_an_erasure_that_breaks_off_says_who_is_gone(redis_url: str, monke
             raise RedisConnectionError
         return await forget(queue, tenant, user)
 
-    async with serving(redis_url) as served:
-        await send(served, *(line(f"u{number:02}", "t") for number in range(70)))
-        monkeypatch.setattr(Queue, "forget", forget_some)
-        done = await erase(served, prefix="u")
-        assert (len(done["erased"]), done["left"]) == (40, 30)
-        assert len(calls) < 70  # no more are tried once Redis is away
-        problem(await served.http.post("/v1/erasures", json={"prefix": "u"}), 503, "store_unavailable")
-        monkeypatch.setattr(Queue, "forget", forget)
-        assert len((await erase(served, prefix="u"))["erased"]) == 30
-        assert await listed(served) == []
+    await send(served, *(line(f"u{number:02}", "t") for number in range(70)))
+    monkeypatch.setattr(Queue, "forget", forget_some)
+    done = await erase(served, prefix="u")
+    assert (len(done["erased"]), done["left"]) == (40, 30)
+    assert len(calls) < 70  # no more are tried once Redis is away
+    problem(await served.http.post("/v1/erasures", json={"prefix": "u"}), 503, "store_unavailable")
+    monkeypatch.setattr(Queue, "forget", forget)
+    assert len((await erase(served, prefix="u"))["erased"]) == 30
+    assert await listed(served) == []
 
 
 @pytest.mark.parametrize(
@@ -294,8 +278,7 @@ async def test_an_erasure_that_breaks_off_says_who_is_gone(redis_url: str, monke
         {"prefix": "a", "limit": 0},
     ],
 )
-async def test_an_erasure_that_is_unclear_erases_nobody(redis_url: str, body: dict[str, Any]) -> None:
-    async with serving(redis_url) as served:
-        await send(served, line("a", "t"))
-        problem(await served.http.post("/v1/erasures", json=body), 422, "invalid_request")
-        assert await listed(served) == ["a"]
+async def test_an_erasure_that_is_unclear_erases_nobody(served: Served, body: dict[str, Any]) -> None:
+    await send(served, line("a", "t"))
+    problem(await served.http.post("/v1/erasures", json=body), 422, "invalid_request")
+    assert await listed(served) == ["a"]

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.errors import EngineRejected, EngineUnavailable
-from services.preference.updates.backoff import AdaptiveLimit, Backoff
+from services.preference.updates.backoff import Backoff
 from tests.unit.services.preference.working import settings_for
 
 REFUSED = EngineRejected("The engine refused this input (status 400)")
@@ -29,20 +29,18 @@ def backoff(clock: Clock) -> Backoff:
 
 
 def test_the_limit_halves_at_a_fault_and_grows_by_one_a_round() -> None:
-    gauge = Gauge("limit", "limit", registry=CollectorRegistry())
-    limit = AdaptiveLimit(8, gauge)
-    limit.fail()
-    limit.fail()
-    assert limit.value == 2
-    limit.succeed()
-    limit.succeed()
-    assert 2.8 < limit.value < 3
-    for _ in range(100):
-        limit.succeed()
-    assert limit.value == 8
-    for _ in range(10):
-        limit.fail()
-    assert limit.value == 1
+    updates, limits = backoff(Clock()), []
+    for record, times in (
+        (lambda: updates.record_engine_failure("status 503"), 2),
+        (updates.record_success, 4),
+        (updates.record_success, 1),
+        (updates.record_success, 200),
+        (lambda: updates.record_engine_failure("status 503"), 10),
+    ):
+        for _ in range(times):
+            record()
+        limits.append(updates.limit)
+    assert limits == [4, 4, 5, 16, 1]
 
 
 def test_an_engine_that_refuses_the_probe_too_is_asked_every_cooldown() -> None:

@@ -1,12 +1,9 @@
 """Which events a sentence rests on. The threshold of meaning was chosen on the rows of test_support.py."""
 
-import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import TypeAdapter
 
 from alignx.schemas.interactions import (
     ClickInteraction,
@@ -18,8 +15,8 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import ItemFields
 from alignx.schemas.summaries import Claim, StoredInteraction
 from services.preference.updates.sentence_support import own_claims, support_sentences
+from tests.unit.services.preference.updates.test_support import load_rows
 
-EVENTS: TypeAdapter[list[Interaction]] = TypeAdapter(list[Interaction])
 SHORT = ComparisonInteraction(query="q", chosen="Yes.", rejected="A long tale, with all that belongs to it. " * 9)
 
 
@@ -36,13 +33,7 @@ def support(sentence: str, *interactions: Interaction, past: tuple[Claim, ...] =
     return claim
 
 
-def load_rows() -> list[dict[str, Any]]:
-    paths = [Path(__file__).with_name(f"{name}.jsonl") for name in ("support", "support_unseen")]
-    rows = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
-    return [row for row in rows if row["verdict"] == "keep"]
-
-
-def count_supported(texts: list[str], histories: list[list[Interaction]]) -> tuple[int, int]:
+def count_supported(texts: Sequence[str], histories: Sequence[list[Interaction]]) -> tuple[int, int]:
     claims = [
         claim
         for text, history in zip(texts, histories, strict=True)
@@ -52,8 +43,7 @@ def count_supported(texts: list[str], histories: list[list[Interaction]]) -> tup
 
 
 def test_true_sentences_have_support_and_those_of_another_user_have_none() -> None:
-    rows = load_rows()
-    texts, histories = [row["text"] for row in rows], [EVENTS.validate_python(row["events"]) for row in rows]
+    texts, histories = zip(*load_rows("support", "keep"), *load_rows("support_unseen", "keep"), strict=True)
     supported, count = count_supported(texts, histories)
     assert supported >= 0.75 * count
     supported, count = count_supported(texts, [*histories[7:], *histories[:7]])

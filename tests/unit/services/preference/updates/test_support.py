@@ -3,7 +3,6 @@ check; those of `support_unseen` were not looked at while it was made."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -31,13 +30,17 @@ def is_refused(text: str, events: list[Interaction], *, grounded: bool = False) 
     return False
 
 
+def load_rows(name: str, verdict: str) -> list[tuple[str, list[Interaction]]]:
+    """Text and events of the rows with a verdict."""
+    lines = Path(__file__).with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["verdict"] == verdict]
+    return [(row["text"], EVENTS.validate_python(row["events"])) for row in rows]
+
+
 def count(name: str, verdict: str, *, grounded: bool) -> tuple[int, int]:
     """(refused, all) of the rows with a verdict."""
-    lines = Path(__file__).with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    rows: list[dict[str, Any]] = [row for row in map(json.loads, lines) if row["verdict"] == verdict]
-    return sum(is_refused(row["text"], EVENTS.validate_python(row["events"]), grounded=grounded) for row in rows), len(
-        rows
-    )
+    rows = load_rows(name, verdict)
+    return sum(is_refused(text, events, grounded=grounded) for text, events in rows), len(rows)
 
 
 @pytest.mark.parametrize(("name", "most"), [("support", 0), ("support_unseen", 1)])

@@ -61,11 +61,10 @@ async def test_a_new_model_is_accepted_or_held_back_by_what_its_texts_predict(
         assert not any(user in str(vars(record)) for record in caplog.records for user in users)
 
 
-async def test_without_trials_every_model_is_taken_at_once(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_trials_every_model_is_taken_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     source = random.Random(2)
-    async with benched(redis_url, MockEngine()) as bench:
-        await TenantSettingsStore(bench.redis, TenantSettings()).patch(TENANT, {"trial_users": 0})
-        await _update(bench, "ada", SHORT, [short_choice(source)])
-        monkeypatch.setattr(bench.updater.engine, "_model", "newer")
-        assert await _update(bench, "ada", LONG, [short_choice(source)]) == "committed"
-        assert (await read_trial(bench.redis, TENANT)).incumbent == "llm:newer first/2"
+    await TenantSettingsStore(bench.redis, TenantSettings()).patch(TENANT, {"trial_users": 0})
+    await _update(bench, "ada", SHORT, [short_choice(source)])
+    monkeypatch.setattr(bench.updater.engine, "_model", "newer")
+    assert await _update(bench, "ada", LONG, [short_choice(source)]) == "committed"
+    assert (await read_trial(bench.redis, TENANT)).incumbent == "llm:newer first/2"

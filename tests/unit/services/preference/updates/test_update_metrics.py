@@ -14,7 +14,7 @@ from services.preference.worker import create_worker_app
 from services.server.metrics import HttpMetrics
 from tests.chaos.mock_engine import MockEngine
 from tests.unit.services.preference.rig import TENANT, USER
-from tests.unit.services.preference.served import EVENTS, PREFERENCES, serving
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served
 from tests.unit.services.preference.working import Bench, benched, settings_for, until
 
 pytestmark = pytest.mark.anyio
@@ -42,44 +42,42 @@ def test_a_version_tells_who_wrote_it(fields: dict[str, Any], writer: str) -> No
     assert written_by(version) == writer
 
 
-async def test_the_service_counts_what_is_asked_of_it(redis_url: str) -> None:
-    async with serving(redis_url, work=True) as served:
-        key = {"Idempotency-Key": "k", "Prefer": "wait=5"}
-        for _ in range(2):
-            event = {"type": "statement", "text": "a"}
-            (await served.http.post(EVENTS, json={"events": [event]}, headers=key)).raise_for_status()
-        edit = await served.http.put(PREFERENCES, json={"text": "mine"}, headers={"If-Match": '"1"'})
-        edit.raise_for_status()
-        (await served.http.post(f"{PREFERENCES}/rollback", json={"version": 1})).raise_for_status()
-        (await served.http.post(f"{PREFERENCES}/rebuild")).raise_for_status()
-        assert (await served.http.post("/v1/users/nobody/preferences/rebuild")).status_code == 404
-        (await served.http.delete("/v1/users/ada")).raise_for_status()
-        assert (await served.http.delete("/v1/users/ada")).status_code == 404
-        found = await exported(served.http)
-        counted = {
-            "alignx_event_to_profile_seconds_count": 1,
-            "alignx_events_replayed_total": 1,
-            "alignx_rollbacks_total": 1,
-            "alignx_rebuilds_total": 1,
-            "alignx_erasures_total": 1,
-            'alignx_summary_versions_total{source="user"}': 1,
-            'alignx_summary_versions_total{source="rollback"}': 1,
-        }
-        assert {name: found[name] for name in counted} == counted
+async def test_the_service_counts_what_is_asked_of_it(plain_suite: Served) -> None:
+    key = {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    for _ in range(2):
+        event = {"type": "statement", "text": "a"}
+        (await plain_suite.http.post(EVENTS, json={"events": [event]}, headers=key)).raise_for_status()
+    edit = await plain_suite.http.put(PREFERENCES, json={"text": "mine"}, headers={"If-Match": '"1"'})
+    edit.raise_for_status()
+    (await plain_suite.http.post(f"{PREFERENCES}/rollback", json={"version": 1})).raise_for_status()
+    (await plain_suite.http.post(f"{PREFERENCES}/rebuild")).raise_for_status()
+    assert (await plain_suite.http.post("/v1/users/nobody/preferences/rebuild")).status_code == 404
+    (await plain_suite.http.delete("/v1/users/ada")).raise_for_status()
+    assert (await plain_suite.http.delete("/v1/users/ada")).status_code == 404
+    found = await exported(plain_suite.http)
+    counted = {
+        "alignx_event_to_profile_seconds_count": 1,
+        "alignx_events_replayed_total": 1,
+        "alignx_rollbacks_total": 1,
+        "alignx_rebuilds_total": 1,
+        "alignx_erasures_total": 1,
+        'alignx_summary_versions_total{source="user"}': 1,
+        'alignx_summary_versions_total{source="rollback"}': 1,
+    }
+    assert {name: found[name] for name in counted} == counted
 
 
-async def test_a_version_is_counted_with_its_writer_and_length(redis_url: str) -> None:
-    async with benched(redis_url, MockEngine()) as bench:
-        for text in ("u1n1", "u1n2"):
-            await bench.put(text)
-            assert await bench.update() == "committed"
-        await bench.queue.request_rebuild(TENANT, USER)
+async def test_a_version_is_counted_with_its_writer_and_length(bench: Bench) -> None:
+    for text in ("u1n1", "u1n2"):
+        await bench.put(text)
         assert await bench.update() == "committed"
-        assert bench.count("alignx_summary_versions_total", source="streaming") == 2
-        assert bench.count("alignx_summary_versions_total", source="full") == 1
-        assert bench.count("alignx_summary_chars_count") == 3
-        texts = [(await bench.store.version(TENANT, USER, number)).text for number in (1, 2, 3)]
-        assert bench.count("alignx_summary_chars_sum") == sum(map(len, texts))
+    await bench.queue.request_rebuild(TENANT, USER)
+    assert await bench.update() == "committed"
+    assert bench.count("alignx_summary_versions_total", source="streaming") == 2
+    assert bench.count("alignx_summary_versions_total", source="full") == 1
+    assert bench.count("alignx_summary_chars_count") == 3
+    texts = [(await bench.store.version(TENANT, USER, number)).text for number in (1, 2, 3)]
+    assert bench.count("alignx_summary_chars_sum") == sum(map(len, texts))
 
 
 async def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> None:
@@ -98,22 +96,8 @@ async def test_what_is_tried_again_or_set_aside_is_counted(redis_url: str) -> No
         assert bench.count("alignx_update_retries_total", fault="engine") == 0
 
 
-async def test_an_engine_at_fault_is_counted_as_such(redis_url: str) -> None:
-    async def tried(bench: Bench) -> bool:
-        return bench.count("alignx_update_retries_total", fault="engine") > 0
-
-    async with benched(redis_url, MockEngine(lambda _: "overloaded")) as bench:
-        await bench.put("u1n1")
-        async with bench.at_work():
-            await until(lambda: tried(bench))
-        assert bench.count("alignx_update_retries_total", fault="data") == 0
-
-
 async def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: str) -> None:
     """Even while every update it allows itself waits for a silent engine."""
-
-    async def silent(bench: Bench) -> bool:
-        return bench.mock.met["silent"] == 1
 
     async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         for number in range(3):
@@ -126,7 +110,7 @@ async def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: st
             app.router.lifespan_context(app),
             httpx.AsyncClient(transport=transport, base_url="http://w") as http,
         ):
-            await until(lambda: silent(bench))
+            await until(bench.is_asked)
             found = await exported(http)
             assert found["alignx_engine_calls_in_flight"] == 1
             assert found["alignx_engine_breaker_open"] == 0

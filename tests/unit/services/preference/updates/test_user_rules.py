@@ -1,8 +1,5 @@
 """What a user pinned, and what is denied, in texts of an engine."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from alignx.schemas.interactions import StatementInteraction
@@ -11,6 +8,7 @@ from services.preference.updates.user_rules import UserRules, read_styles
 from services.profile.fold import apply_own_text, fold
 from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY
+from tests.unit.services.preference.updates.test_support import load_rows
 
 OWN = "I like horror films but no seafood. Short answers please."
 
@@ -62,9 +60,7 @@ def test_what_says_more_than_the_pinned_text_passes(own: str, text: str) -> None
 
 
 def test_a_pinned_summary_never_contradicts_itself() -> None:
-    lines = Path(__file__).with_name("support.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [row["text"] for row in map(json.loads, lines) if row["verdict"] == "keep"]
-    for text in texts:
+    for text, _ in load_rows("support", "keep"):
         pinning(text).check_pin(f"{text} The user reads a lot.")
     own = "The user is drawn to fish. The user shows little interest in sweets."
     pinning(own).check_pin("The user shows little interest in sweets and is drawn to fish.")

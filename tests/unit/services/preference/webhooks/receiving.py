@@ -1,6 +1,5 @@
 """An endpoint that keeps what it gets, and a sender between it and the tests' Redis."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -114,9 +113,3 @@ async def sending(redis_url: str, shards: int = 2, **fields: Any) -> AsyncIterat
             sender = WebhookSender(deliveries, endpoints, SECRETS, session, settings, WebhookMetrics(registry))
             service = WebhookService(endpoints, deliveries, SECRETS)
             yield Sending(replace(rig, queue=queue), service, deliveries, sender, registry)
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not true():  # noqa: ASYNC110  # what is waited for happens elsewhere
-            await asyncio.sleep(0.01)

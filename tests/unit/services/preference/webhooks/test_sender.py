@@ -18,28 +18,34 @@ from services.preference.webhooks.signing import WebhookSecrets
 from services.settings import WebhookSettings
 from services.storage.key_names import webhooks_key
 from tests.unit.services.preference.rig import TENANT, USER
-from tests.unit.services.preference.webhooks.receiving import SECRETS, always, receiving, sending, until
+from tests.unit.services.preference.webhooks.receiving import (
+    Receiver,
+    Sending,
+    always,
+    receiving,
+    sending,
+)
+from tests.unit.services.preference.working import until
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_event_arrives_signed_and_once(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        endpoint = await out.register(receiver.url)
-        await out.write()
-        await out.send()
-        await out.hurry()
-        await out.send()
-        ((headers, body),) = receiver.requests
-        fields = {name.lower(): value for name, value in headers.items()}
-        content = Webhook(endpoint.secret).verify(body, fields)
-        assert content["type"] == "preferences.version"
-        assert content["data"] == {"user": USER, "version": 1}
-        assert fields["content-type"] == "application/json"
-        (delivery,) = await out.recent(endpoint.id)
-        assert (delivery.status, delivery.attempts, delivery.response) == ("delivered", 1, 204)
-        assert delivery.id == fields["webhook-id"]
-        assert out.count("alignx_webhook_attempts_total", outcome="delivered") == 1
+async def test_an_event_arrives_signed_and_once(out: Sending, receiver: Receiver) -> None:
+    endpoint = await out.register(receiver.url)
+    await out.write()
+    await out.send()
+    await out.hurry()
+    await out.send()
+    ((headers, body),) = receiver.requests
+    fields = {name.lower(): value for name, value in headers.items()}
+    content = Webhook(endpoint.secret).verify(body, fields)
+    assert content["type"] == "preferences.version"
+    assert content["data"] == {"user": USER, "version": 1}
+    assert fields["content-type"] == "application/json"
+    (delivery,) = await out.recent(endpoint.id)
+    assert (delivery.status, delivery.attempts, delivery.response) == ("delivered", 1, 204)
+    assert delivery.id == fields["webhook-id"]
+    assert out.count("alignx_webhook_attempts_total", outcome="delivered") == 1
 
 
 async def test_a_name_is_looked_up_on_behalf_of_the_tenant(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,18 +67,17 @@ async def test_a_name_is_looked_up_on_behalf_of_the_tenant(redis_url: str, monke
         assert asked == [("shop.example", TENANT)]
 
 
-async def test_a_sender_that_dies_after_its_claim_loses_nothing(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        endpoint = await out.register(receiver.url)
-        await out.write()
-        names = out.deliveries.keys.outbox(out.deliveries.keys.shard(TENANT, USER), TENANT, endpoint.id)
-        _, taken = await out.deliveries.claim(names, 30, 4)  # and no more is heard of it
-        assert len(taken) == 1
-        await out.send()
-        assert receiver.requests == []
-        await out.hurry()  # the lease ends
-        await out.send()
-        assert [event.data.version for event in receiver.events(endpoint.secret)] == [1]
+async def test_a_sender_that_dies_after_its_claim_loses_nothing(out: Sending, receiver: Receiver) -> None:
+    endpoint = await out.register(receiver.url)
+    await out.write()
+    names = out.deliveries.keys.outbox(out.deliveries.keys.shard(TENANT, USER), TENANT, endpoint.id)
+    _, taken = await out.deliveries.claim(names, 30, 4)  # and no more is heard of it
+    assert len(taken) == 1
+    await out.send()
+    assert receiver.requests == []
+    await out.hurry()  # the lease ends
+    await out.send()
+    assert [event.data.version for event in receiver.events(endpoint.secret)] == [1]
 
 
 async def test_a_sender_that_is_cancelled_while_it_sends_sends_again(redis_url: str) -> None:
@@ -178,43 +183,44 @@ async def test_too_many_that_wait_disable_an_endpoint(redis_url: str, monkeypatc
         assert [one.status for one in await out.recent(endpoint.id)] == ["delivered"] * 3
 
 
-async def test_after_a_new_internal_token_nothing_is_signed_with_a_secret_that_nobody_has(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        endpoint = await out.register(receiver.url)
-        await out.write()
-        out.sender.secrets = WebhookSecrets("another internal token")
-        await out.send()
-        assert receiver.requests == []
-        assert "rotate" in ((await out.service.endpoints.read(TENANT, endpoint.id)).webhook.disabled or "")
+async def test_after_a_new_internal_token_nothing_is_signed_with_a_secret_that_nobody_has(
+    out: Sending, receiver: Receiver
+) -> None:
+    endpoint = await out.register(receiver.url)
+    await out.write()
+    out.sender.secrets = WebhookSecrets("another internal token")
+    await out.send()
+    assert receiver.requests == []
+    assert "rotate" in ((await out.service.endpoints.read(TENANT, endpoint.id)).webhook.disabled or "")
 
 
-async def test_rotation_signs_twice_for_the_overlap_and_once_after_it(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        old = await out.register(receiver.url)
-        new = await out.service.rotate(TENANT, old.id, WebhookRotation(overlap_s=3_600))
-        await out.write()
-        await out.send()
-        assert new.secret != old.secret
-        assert receiver.events(old.secret) == receiver.events(new.secret)
-        latest = await out.service.rotate(TENANT, old.id, WebhookRotation(overlap_s=0))
-        await out.write()
-        await out.send()
-        headers, body = receiver.requests[-1]
-        assert len(headers["webhook-signature"].split()) == 1
-        Webhook(latest.secret).verify(body, {name.lower(): value for name, value in headers.items()})
-        stored = str(await out.rig.redis.hgetall(webhooks_key(TENANT)))
-        assert not any(one.secret.removeprefix("whsec_") in stored for one in (old, new, latest))
+async def test_rotation_signs_twice_for_the_overlap_and_once_after_it(out: Sending, receiver: Receiver) -> None:
+    old = await out.register(receiver.url)
+    new = await out.service.rotate(TENANT, old.id, WebhookRotation(overlap_s=3_600))
+    await out.write()
+    await out.send()
+    assert new.secret != old.secret
+    assert receiver.events(old.secret) == receiver.events(new.secret)
+    latest = await out.service.rotate(TENANT, old.id, WebhookRotation(overlap_s=0))
+    await out.write()
+    await out.send()
+    headers, body = receiver.requests[-1]
+    assert len(headers["webhook-signature"].split()) == 1
+    Webhook(latest.secret).verify(body, {name.lower(): value for name, value in headers.items()})
+    stored = str(await out.rig.redis.hgetall(webhooks_key(TENANT)))
+    assert not any(one.secret.removeprefix("whsec_") in stored for one in (old, new, latest))
 
 
-async def test_private_addresses_and_plain_http_are_never_asked(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        endpoint = await out.register(receiver.url)
-        await out.write()
-        async with sending(redis_url, allow_private=False) as strict:
-            await strict.send()
-        assert receiver.requests == []
-        (delivery,) = await out.recent(endpoint.id)
-        assert (delivery.status, delivery.error) == ("waiting", "address")
+async def test_private_addresses_and_plain_http_are_never_asked(
+    out: Sending, receiver: Receiver, redis_url: str
+) -> None:
+    endpoint = await out.register(receiver.url)
+    await out.write()
+    async with sending(redis_url, allow_private=False) as strict:
+        await strict.send()
+    assert receiver.requests == []
+    (delivery,) = await out.recent(endpoint.id)
+    assert (delivery.status, delivery.error) == ("waiting", "address")
 
 
 async def test_the_body_of_an_answer_is_not_read(redis_url: str) -> None:
@@ -293,33 +299,13 @@ async def test_endpoints_that_fail_leave_half_of_the_requests_to_others(redis_ur
         await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_a_test_event_names_no_user(redis_url: str) -> None:
-    async with sending(redis_url) as out, receiving() as receiver:
-        endpoint = await out.register(receiver.url, events=("user.erased",))
-        event_id = await out.service.test(TENANT, endpoint.id)
-        await out.send()
-        (event,) = receiver.events(endpoint.secret)
-        assert (event.type, event.data.user) == ("webhook.test", None)
-        assert [one.id for one in await out.recent(endpoint.id)] == [event_id]
-
-
-async def test_other_tenants_know_nothing_of_an_endpoint(redis_url: str) -> None:
-    async with sending(redis_url) as out:
-        endpoint = await out.register("http://127.0.0.1:9/")
-        event_id = await out.service.test(TENANT, endpoint.id)
-        calls = (
-            out.service.change("beta", endpoint.id, WebhookChange(enabled=False)),
-            out.service.rotate("beta", endpoint.id, WebhookRotation()),
-            out.service.test("beta", endpoint.id),
-            out.service.deliveries("beta", endpoint.id, 10),
-            out.service.replay("beta", endpoint.id, event_id),
-            out.service.delete("beta", endpoint.id),
-        )
-        for call in calls:
-            with pytest.raises(WebhookUnknown):
-                await call
-        assert await out.service.endpoints.all("beta") == ()
-        assert SECRETS.secret("beta", endpoint.id, 0) != endpoint.secret
+async def test_a_test_event_names_no_user(out: Sending, receiver: Receiver) -> None:
+    endpoint = await out.register(receiver.url, events=("user.erased",))
+    event_id = await out.service.test(TENANT, endpoint.id)
+    await out.send()
+    (event,) = receiver.events(endpoint.secret)
+    assert (event.type, event.data.user) == ("webhook.test", None)
+    assert [one.id for one in await out.recent(endpoint.id)] == [event_id]
 
 
 def test_delays_grow_to_a_limit_and_last_for_hours() -> None:
