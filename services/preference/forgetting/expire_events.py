@@ -87,7 +87,8 @@ class EventExpiry:
                 logger.warning("old events are not forgotten", extra={"error": type(error).__name__})
             except Exception:  # else the task would end, and events stay for ever
                 logger.exception("old events are not forgotten")
-            await asyncio.sleep(_POLL_S)
+            if not self._stopping:  # the cancellation may have got lost
+                await asyncio.sleep(_POLL_S)
 
     async def sweep(self, now_ms: int) -> None:
         """Sweeps the shards that are due, as at a moment. Raises the errors of Redis: the shard is then swept anew."""

@@ -1,7 +1,8 @@
 """Events that leave by their age: the clock is an argument of the sweep."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -186,6 +187,24 @@ async def test_the_users_own_text_stays(redis_url: str) -> None:
         assert not places(redis_url, MARK)
         assert (await served.http.get(f"{PREFERENCES}/versions/2")).json()["text"] == own
         assert own in (await served.http.get(PREFERENCES)).json()["text"]
+
+
+async def test_a_sweep_that_loses_its_cancellation_is_the_last(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker would stop only after the pause between two sweeps."""
+    async with aging(redis_url) as old:
+        begun = asyncio.Event()
+
+        async def sweep(_: int) -> None:
+            begun.set()
+            with suppress(asyncio.CancelledError):  # as the library of Redis may
+                await asyncio.sleep(60)
+
+        monkeypatch.setattr(old.expiry, "sweep", sweep)
+        work = asyncio.create_task(old.expiry.run())
+        await begun.wait()
+        old.expiry.stop(work)
+        async with asyncio.timeout(15):
+            await work
 
 
 async def test_one_worker_sweeps_a_shard_and_another_only_when_it_is_due_again(redis_url: str) -> None:
