@@ -139,14 +139,6 @@ async def test_who_comes_back_too_late_gets_the_summary_again(served: Served) ->
         assert (await anext(events))[1]["text"] == "The last."
 
 
-async def test_an_edit_shows_at_once(served: Served) -> None:
-    await served.put("u1n1")
-    async with aclosing(follow(served)) as events:
-        await through(events, "pending")
-        await served.bench.queue.edit(TENANT, USER, 0, record("By hand."))
-        assert (await anext(events))[1]["text"] == "By hand."
-
-
 async def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
     faults = ["overloaded"]
 

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -12,13 +11,12 @@ from alignx.schemas.status import EngineState
 from services.engine.conventions.sessions import HEADER, session_header, session_of
 from services.errors import EngineUnavailable
 from services.preference.updates import dispatcher
-from services.preference.worker import create_worker_app
 from services.storage.key_names import ENGINE_FAULT
 from services.storage.redis_metrics import RedisMetrics
 from tests.chaos.mock_engine import MARKER, Fault, MockEngine
 from tests.chaos.strict_engine import DIALECTS, rules
-from tests.unit.services.preference.rig import TENANT, USER, OwnRedis, opened
-from tests.unit.services.preference.working import Bench, benched, settings_for, until
+from tests.unit.services.preference.rig import TENANT, USER, OwnRedis, Rig
+from tests.unit.services.preference.working import Bench, benched, settings_for, until, working
 
 pytestmark = pytest.mark.anyio
 
@@ -118,11 +116,7 @@ async def test_a_worker_whose_work_has_ended_is_not_ready(
 
     monkeypatch.setattr(dispatcher.Dispatcher, part, ends_at_once)
 
-    app = create_worker_app(settings_for(redis_url, "profile"))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
-    ):
+    async with working(settings_for(redis_url, "profile")) as client:
         await asyncio.sleep(0)
         answer = await client.get("/readyz")
         assert answer.status_code == 503
@@ -213,27 +207,23 @@ async def test_users_whose_data_are_refused_hold_up_nobody(redis_url: str) -> No
             assert await bench.store.dead_letters(TENANT, user, None, 9) == []
 
 
-async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(redis_url: str) -> None:
+async def test_a_worker_whose_engine_refuses_says_so_and_stays_ready(rig: Rig, redis_url: str) -> None:
     mock = MockEngine(lambda _: "refused")
     mock.canary_status = 400
-    async with mock.serving() as engine_url:
-        settings = settings_for(redis_url, engine_url, engine={"breaker_failures": 1})
-        app = create_worker_app(settings)
-        async with (
-            opened(redis_url) as rig,
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://w") as client,
-        ):
-            await rig.put("u1n1")
-            await until(lambda: mock.canaries > 0)
-            answer = await client.get("/readyz")
-            assert (answer.status_code, answer.json()["status"]) == (200, "ready")
-            assert answer.json()["checks"]["engine"].startswith("degraded: ")
-            engine = answer.json()["engine"]
-            assert (engine["state"], "bad input" in engine["words"]) == ("degraded", True)
-            await until(lambda: rig.redis.exists(ENGINE_FAULT))
-            assert EngineState.model_validate_json(await rig.redis.get(ENGINE_FAULT)).detail == engine["detail"]
-            assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
+    async with (
+        mock.serving() as engine_url,
+        working(settings_for(redis_url, engine_url, engine={"breaker_failures": 1})) as client,
+    ):
+        await rig.put("u1n1")
+        await until(lambda: mock.canaries > 0)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+        assert answer.json()["checks"]["engine"].startswith("degraded: ")
+        engine = answer.json()["engine"]
+        assert (engine["state"], "bad input" in engine["words"]) == ("degraded", True)
+        await until(lambda: rig.redis.exists(ENGINE_FAULT))
+        assert EngineState.model_validate_json(await rig.redis.get(ENGINE_FAULT)).detail == engine["detail"]
+        assert "alignx_engine_breaker_open 1.0" in (await client.get("/metrics")).text
 
 
 async def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
@@ -351,12 +341,7 @@ async def test_a_user_whose_update_ended_with_redis_is_not_blamed(own_redis: Own
 async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
     async with benched(redis_url) as bench:
         await bench.put("u1n1")
-        app = create_worker_app(settings_for(redis_url, "profile", queue={"poll_ms": 5}))
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://w") as client,
-        ):
+        async with working(settings_for(redis_url, "profile", queue={"poll_ms": 5})) as client:
             checks = (await client.get("/readyz")).json()["checks"]
             assert checks == dict.fromkeys(
                 ("drain", "redis", "work", "items", "webhooks", "expiry", "look", "engine"), "ok"
@@ -374,7 +359,6 @@ async def test_the_process_is_ready_works_and_counts(redis_url: str) -> None:
 async def test_the_number_of_shards_is_fixed(redis_url: str) -> None:
     async with benched(redis_url) as bench:
         await bench.store.claim_shards()
-        app = create_worker_app(settings_for(redis_url, "profile", queue={"shards": 2}))
         with pytest.raises(Exception, match="this Redis holds 1 shards"):
-            async with app.router.lifespan_context(app):
+            async with working(settings_for(redis_url, "profile", queue={"shards": 2})):
                 pass

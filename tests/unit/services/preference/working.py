@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from prometheus_client import CollectorRegistry
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -15,6 +16,7 @@ from services.preference.queue import Queue
 from services.preference.updates.dispatcher import Dispatcher
 from services.preference.updates.update import Updater
 from services.preference.updates.update_metrics import WorkerMetrics
+from services.preference.worker import create_worker_app
 from services.server.token_budgets import TokenBudgets, count_refusals
 from services.settings import PROFILE_ENGINE, Settings
 from services.storage.connection import open_redis
@@ -102,6 +104,15 @@ async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, 
             updater = Updater(store, queue, engine, settings, metrics)
             dispatcher = Dispatcher(queue, updater, settings, metrics)
             yield Bench(redis, store, queue, mock, settings, updater, dispatcher, registry)
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A worker's process, to be asked by HTTP."""
+    app = create_worker_app(settings)
+    client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://worker")
+    async with app.router.lifespan_context(app), client:
+        yield client
 
 
 async def until(true: Callable[[], Awaitable[bool] | bool], within_s: float = 15.0) -> None:

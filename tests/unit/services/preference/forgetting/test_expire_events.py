@@ -18,7 +18,6 @@ from services.errors import UserUnknown
 from services.preference.forgetting import expire_events
 from services.preference.forgetting.age_limits import AgeLimits
 from services.preference.forgetting.expire_events import EventExpiry, ExpiryMetrics
-from services.preference.worker import create_worker_app
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.key_names import TENANTS, audit_log
@@ -38,7 +37,7 @@ from tests.unit.services.preference.forgetting.traces import (
 )
 from tests.unit.services.preference.rig import TENANT, statement
 from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served, serving
-from tests.unit.services.preference.working import settings_for, until
+from tests.unit.services.preference.working import settings_for, until, working
 
 pytestmark = pytest.mark.anyio
 DAY_MS = 86_400_000
@@ -258,8 +257,7 @@ async def test_a_worker_forgets_what_is_too_old(redis_url: str) -> None:
         async def emptied() -> bool:
             return not await bench.texts()
 
-        app = create_worker_app(settings_for(redis_url, "profile"))
-        async with app.router.lifespan_context(app):
+        async with working(settings_for(redis_url, "profile")):
             await until(emptied)
 
 

@@ -10,12 +10,11 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.summaries import SummaryVersion
 from services.errors import BacklogFull, QueueFull
 from services.preference.updates.update_metrics import WorkerMetrics, written_by
-from services.preference.worker import create_worker_app
 from services.server.metrics import HttpMetrics
 from tests.chaos.mock_engine import MockEngine
 from tests.unit.services.preference.rig import TENANT, USER
 from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served
-from tests.unit.services.preference.working import Bench, benched, settings_for, until
+from tests.unit.services.preference.working import Bench, benched, settings_for, until, working
 
 pytestmark = pytest.mark.anyio
 
@@ -102,14 +101,8 @@ async def test_the_worker_measures_queue_and_redis_beside_its_work(redis_url: st
     async with benched(redis_url, MockEngine(lambda _: "silent")) as bench:
         for number in range(3):
             await bench.put("u1n1", user=f"user{number}")
-        app = create_worker_app(
-            settings_for(redis_url, bench.settings.engine.url, summary={"workers": 1}, server={"shutdown_s": 1})
-        )
-        transport = httpx.ASGITransport(app)
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(transport=transport, base_url="http://w") as http,
-        ):
+        one = settings_for(redis_url, bench.settings.engine.url, summary={"workers": 1}, server={"shutdown_s": 1})
+        async with working(one) as http:
             await until(bench.is_asked)
             found = await exported(http)
             assert found["alignx_engine_calls_in_flight"] == 1

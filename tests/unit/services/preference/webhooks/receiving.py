@@ -1,5 +1,6 @@
 """An endpoint that keeps what it gets, and a sender between it and the tests' Redis."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -42,8 +43,12 @@ class Receiver:
         return [verify_webhook(headers, body, secret) for headers, body in self.requests]
 
 
-def always(status: int) -> Answer:
+def always(status: int, gate: asyncio.Event | None = None) -> Answer:
+    """Once the gate is open, if there is one."""
+
     async def answer(_request: web.Request) -> web.StreamResponse:
+        if gate:
+            await gate.wait()
         return web.Response(status=status, headers={"Location": "/elsewhere"} if status in (302, 307) else {})
 
     return answer

@@ -82,12 +82,7 @@ async def test_a_sender_that_dies_after_its_claim_loses_nothing(out: Sending, re
 
 async def test_a_sender_that_is_cancelled_while_it_sends_sends_again(redis_url: str) -> None:
     gate = asyncio.Event()
-
-    async def hang(_request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return web.Response()
-
-    async with sending(redis_url) as out, receiving(hang) as receiver:
+    async with sending(redis_url) as out, receiving(always(200, gate)) as receiver:
         endpoint = await out.register(receiver.url)
         await out.write()
         work = asyncio.create_task(out.sender.run())
@@ -250,12 +245,7 @@ async def test_the_body_of_an_answer_is_not_read(redis_url: str) -> None:
 
 async def test_a_tenant_whose_endpoint_hangs_delays_no_other(redis_url: str) -> None:
     gate = asyncio.Event()
-
-    async def hang(_request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return web.Response()
-
-    async with sending(redis_url, concurrency=64) as out, receiving(hang) as dead, receiving() as good:
+    async with sending(redis_url, concurrency=64) as out, receiving(always(200, gate)) as dead, receiving() as good:
         for _ in range(10):
             await out.register(dead.url, tenant="deadworks")
         endpoint = await out.register(good.url)
@@ -274,11 +264,6 @@ async def test_a_tenant_whose_endpoint_hangs_delays_no_other(redis_url: str) -> 
 
 async def test_endpoints_that_fail_leave_half_of_the_requests_to_others(redis_url: str) -> None:
     gate = asyncio.Event()
-
-    async def hang(_request: web.Request) -> web.StreamResponse:
-        await gate.wait()
-        return web.Response(status=500)
-
     async with sending(redis_url, concurrency=64) as out, receiving(always(500)) as dead, receiving() as good:
         tenants = [f"dead{n}" for n in range(30)]
         for tenant in tenants:
@@ -286,7 +271,7 @@ async def test_endpoints_that_fail_leave_half_of_the_requests_to_others(redis_ur
             await out.write("ada", tenant)
         await out.send()
         dead.requests.clear()
-        dead.answer = hang
+        dead.answer = always(500, gate)
         await out.hurry()
         work = asyncio.create_task(out.sender.run())
         await until(lambda: len(dead.requests) == 64 // 4 // 2)
