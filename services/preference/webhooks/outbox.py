@@ -33,7 +33,6 @@ def build_hook(keys: KeySpace, tenant: str, endpoints: list[str], event: Webhook
     shard = keys.shard(tenant, user) if user is not None else 0
     names = keys.outbox(shard, tenant, "")
     delivery = WebhookDelivery(id=f"msg_{uuid4().hex}", event=event)
-    is_kept = user is not None and event.type != "user.erased"
     return {
         "id": delivery.id,
         "record": encode_delivery(delivery).decode(),
@@ -41,7 +40,7 @@ def build_hook(keys: KeySpace, tenant: str, endpoints: list[str], event: Webhook
         "member": names.member,
         "own": names.own.removesuffix(":"),
         "hooks": names.hooks,
-        "index": keys.user(tenant, user).hooks if is_kept and user is not None else "",
+        "index": keys.user(tenant, user).hooks if user is not None and event.type != "user.erased" else "",
     }
 
 

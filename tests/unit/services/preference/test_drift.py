@@ -13,7 +13,7 @@ from services.preference.queue import Queue
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.storage.prequential import CHANGE, WINDOW, encode_window
-from tests.unit.services.preference.served import EVENTS, PREFERENCES, serving
+from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served
 from tests.unit.services.preference.updates.test_regression import short_choice
 
 
@@ -54,44 +54,42 @@ def test_one_click_past_many_items_counts_once() -> None:
 
 @pytest.mark.anyio
 async def test_events_are_accepted_although_their_change_cannot_be_recorded(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fail(*_: object) -> None:
         raise RedisConnectionError
 
     source = random.Random(7)
     monkeypatch.setattr(Queue, "record_change", fail)
-    async with serving(redis_url) as suite:
-        for short in (True, False):
-            events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(30)]
-            assert (await suite.http.post(EVENTS, json={"events": events})).status_code == 202
-        found = (await suite.http.get(PREFERENCES)).json()
-        assert (found["changed"], found["events_total"]) == (None, 60)
+    for short in (True, False):
+        events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(30)]
+        assert (await served.http.post(EVENTS, json={"events": events})).status_code == 202
+    found = (await served.http.get(PREFERENCES)).json()
+    assert (found["changed"], found["events_total"]) == (None, 60)
     assert "a change of preferences was not recorded" in caplog.text
 
 
 @pytest.mark.anyio
-async def test_contradictory_events_are_told(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_contradictory_events_are_told(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     source = random.Random(7)
-    async with serving(redis_url) as suite:
-        for short in (True, False):
-            events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(40)]
-            with caplog.at_level(logging.INFO, "alignx.ingest"):
-                for start in range(0, 40, 8):
-                    answer = await suite.http.post(EVENTS, json={"events": events[start : start + 8]})
-                    assert answer.status_code == 202
-        found = (await suite.http.get(PREFERENCES)).json()
-        changed = found["changed"]
-        assert changed["accuracy_before"] > 0.9
-        assert changed["accuracy_since"] < 0.7
-        assert changed["comparisons"] <= 8
-        assert changed["since"] <= changed["detected_at"]
-        recent = found["quality"]["profile"]["recent"]
-        assert recent["comparisons"] == 49
-        assert recent["baselines"] == {"coin": 0.5}
-        assert recent["low"] < recent["accuracy"] < recent["high"]
-        entries = await suite.bench.redis.xrange(suite.bench.keys().live)
-        told = [json.loads(fields["d"]) for _, fields in entries if fields["e"] == "changed"]
-        assert told == [changed]
+    for short in (True, False):
+        events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(40)]
+        with caplog.at_level(logging.INFO, "alignx.ingest"):
+            for start in range(0, 40, 8):
+                answer = await served.http.post(EVENTS, json={"events": events[start : start + 8]})
+                assert answer.status_code == 202
+    found = (await served.http.get(PREFERENCES)).json()
+    changed = found["changed"]
+    assert changed["accuracy_before"] > 0.9
+    assert changed["accuracy_since"] < 0.7
+    assert changed["comparisons"] <= 8
+    assert changed["since"] <= changed["detected_at"]
+    recent = found["quality"]["profile"]["recent"]
+    assert recent["comparisons"] == 49
+    assert recent["baselines"] == {"coin": 0.5}
+    assert recent["low"] < recent["accuracy"] < recent["high"]
+    entries = await served.bench.redis.xrange(served.bench.keys().live)
+    told = [json.loads(fields["d"]) for _, fields in entries if fields["e"] == "changed"]
+    assert told == [changed]
     assert [record.message for record in caplog.records] == ["preferences changed"]
     assert "ada" not in str(vars(caplog.records[0]))

@@ -10,7 +10,7 @@ from services.profile.fold import apply_own_text, fold
 from services.profile.render import render
 from services.profile.scoring import scores
 from services.profile.statistics import EMPTY
-from tests.unit.services.preference.served import Served, serving
+from tests.unit.services.preference.served import Served
 
 HATES = {"type": "statement", "text": "I hate jazz.", "occurred_at": "2026-01-02T00:00:00Z"}
 LOVES = {"type": "statement", "text": "I love jazz.", "occurred_at": "2020-01-02T00:00:00Z"}
@@ -67,11 +67,10 @@ async def test_a_replay_is_not_late(served: Served) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_call_is_stored_in_the_order_of_time_and_answered_in_its_own(redis_url: str) -> None:
-    async with serving(redis_url) as suite:
-        answer = (await suite.http.post(EVENTS, json={"events": [HATES, LOVES]})).json()
-        kept = (await suite.http.get(EVENTS)).json()["events"]
-        text = (await suite.http.get("/v1/users/ada/preferences")).json()["text"]
+async def test_a_call_is_stored_in_the_order_of_time_and_answered_in_its_own(served: Served) -> None:
+    answer = (await served.http.post(EVENTS, json={"events": [HATES, LOVES]})).json()
+    kept = (await served.http.get(EVENTS)).json()["events"]
+    text = (await served.http.get("/v1/users/ada/preferences")).json()["text"]
     assert answer["late"] == 0
     assert [event["interaction"]["text"] for event in kept] == ["I love jazz.", "I hate jazz."]
     assert [event["event_id"] for event in kept] == answer["ids"][::-1]
@@ -79,10 +78,9 @@ async def test_a_call_is_stored_in_the_order_of_time_and_answered_in_its_own(red
 
 
 @pytest.mark.anyio
-async def test_what_arrives_late_is_counted(redis_url: str) -> None:
-    async with serving(redis_url) as suite:
-        first = (await suite.http.post(EVENTS, json={"events": [HATES]})).json()
-        second = (await suite.http.post(EVENTS, json={"events": [LOVES]})).json()
-        text = (await suite.http.get("/v1/users/ada/preferences")).json()["text"]
+async def test_what_arrives_late_is_counted(served: Served) -> None:
+    first = (await served.http.post(EVENTS, json={"events": [HATES]})).json()
+    second = (await served.http.post(EVENTS, json={"events": [LOVES]})).json()
+    text = (await served.http.get("/v1/users/ada/preferences")).json()["text"]
     assert (first["late"], second["late"]) == (0, 1)
     assert 'In their own words: "I hate jazz."' in text

@@ -154,18 +154,17 @@ async def test_a_fault_is_told_and_the_stream_goes_on(redis_url: str) -> None:
 
 
 async def test_what_no_notice_told_of_comes_with_the_keep_alive(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "_KEEP_ALIVE_S", 0.1)
     monkeypatch.setattr(live, "_LOOK_S", 0.1)
-    async with streaming(redis_url, MockEngine()) as (served, __):
-        await served.put("u1n1")
-        async with aclosing(follow(served)) as events:
-            await through(events, "pending")
-            await served.bench.redis.xadd(served.bench.keys().live, {"e": "delta", "d": '{"text":"tea"}'})
-            assert (await anext(events))[:2] == ("delta", {"text": "tea"})
-            await served.bench.redis.delete(served.bench.keys().state)
-            assert (await anext(events))[1]["type"] == "urn:alignx:problem:user_unknown"
+    await served.put("u1n1")
+    async with aclosing(follow(served)) as events:
+        await through(events, "pending")
+        await served.bench.redis.xadd(served.bench.keys().live, {"e": "delta", "d": '{"text":"tea"}'})
+        assert (await anext(events))[:2] == ("delta", {"text": "tea"})
+        await served.bench.redis.delete(served.bench.keys().state)
+        assert (await anext(events))[1]["type"] == "urn:alignx:problem:user_unknown"
 
 
 async def test_many_streams_of_one_user_all_get_what_is_new(served: Served) -> None:

@@ -21,12 +21,11 @@ async def turns_during(served: Served, texts: list[str]) -> tuple[int, int]:
     return call.result().status_code, turns
 
 
-async def test_the_loop_has_a_turn_after_every_event(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_loop_has_a_turn_after_every_event(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_S", 0.0)
-    async with serving(redis_url) as served:
-        status, turns = await turns_during(served, [f"I like {number}" for number in range(COUNT)])
-        assert status == 202
-        assert turns > 2 * COUNT  # at the validation, and at the encoding
+    status, turns = await turns_during(served, [f"I like {number}" for number in range(COUNT)])
+    assert status == 202
+    assert turns > 2 * COUNT  # at the validation, and at the encoding
 
 
 async def test_the_loop_has_a_turn_after_every_event_that_is_folded_anew(served: Served) -> None:

@@ -76,15 +76,14 @@ async def test_a_tenant_with_many_users_leaves_the_next_turn_to_others(redis_url
 
 
 async def test_a_fault_of_the_dispatcher_is_told_and_survived(
-    redis_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "_PAUSE_S", 0.01)
-    async with benched(redis_url, MockEngine()) as bench:
-        await bench.put("u1n1")
-        await bench.redis.zadd(bench.keys().ready, {"no member": 1})  # cannot be told apart into tenant and user
-        async with bench.at_work():
-            await until(lambda: caught_up(bench, USER))
-        assert "the dispatcher failed" in caplog.text
+    await bench.put("u1n1")
+    await bench.redis.zadd(bench.keys().ready, {"no member": 1})  # cannot be told apart into tenant and user
+    async with bench.at_work():
+        await until(lambda: caught_up(bench, USER))
+    assert "the dispatcher failed" in caplog.text
 
 
 async def test_a_fault_of_the_look_is_told_and_the_queue_is_measured(

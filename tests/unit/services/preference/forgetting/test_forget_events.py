@@ -220,48 +220,48 @@ async def test_an_event_that_was_tried_again_goes_with_the_versions_since_it_fir
 
 
 @pytest.mark.parametrize("place", [0, 1, 4, 8])
-async def test_a_log_is_copied_in_parts(redis_url: str, monkeypatch: pytest.MonkeyPatch, place: int) -> None:
+async def test_a_log_is_copied_in_parts(
+    served: Served, redis_url: str, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
     monkeypatch.setattr(queue_records, "_PART", 2)
-    async with serving(redis_url) as served:
-        texts = [f"I like dish{number}." if number != place else SAID for number in range(9)]
-        ids = (await served.put(*texts)).json()["ids"]
-        assert (await served.http.delete(f"/v1/users/ada/events/{ids[place]}")).status_code == 200
-        assert await served.bench.texts() == [text for text in texts if text != SAID]
-        assert not places(redis_url, MARK)
-        assert await served.bench.redis.ttl(served.bench.keys().log) == -1
-        assert not await served.bench.redis.exists(*served.bench.keys().copies)
-        assert (await served.put("later")).json()["ids"][0] > ids[-1]
+    texts = [f"I like dish{number}." if number != place else SAID for number in range(9)]
+    ids = (await served.put(*texts)).json()["ids"]
+    assert (await served.http.delete(f"/v1/users/ada/events/{ids[place]}")).status_code == 200
+    assert await served.bench.texts() == [text for text in texts if text != SAID]
+    assert not places(redis_url, MARK)
+    assert await served.bench.redis.ttl(served.bench.keys().log) == -1
+    assert not await served.bench.redis.exists(*served.bench.keys().copies)
+    assert (await served.put("later")).json()["ids"][0] > ids[-1]
 
 
 @pytest.mark.parametrize("fault", ["expired", "erased", "another"])
 async def test_a_copy_that_is_not_whole_takes_no_logs_place(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch, fault: str
+    served: Served, redis_url: str, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
     monkeypatch.setattr(queue_records, "_PART", 2)
-    async with serving(redis_url) as served:
-        texts = [*(f"I like dish{number}." for number in range(5)), SAID]
-        event_id = (await served.put(*texts)).json()["ids"][-1]
-        bench, calls = served.bench, [0]
-        run = type(bench.queue)._run
+    texts = [*(f"I like dish{number}." for number in range(5)), SAID]
+    event_id = (await served.put(*texts)).json()["ids"][-1]
+    bench, calls = served.bench, [0]
+    run = type(bench.queue)._run
 
-        async def late(self: Any, script: str, *arguments: Any, **named: Any) -> Any:
-            calls[0] += script == "copy_stream"
-            if script == "copy_stream" and calls[0] == 3:  # between the first part and the second
-                match fault:
-                    case "expired":
-                        await bench.redis.delete(bench.keys().copies[0])
-                    case "erased":
-                        await bench.queue.forget(TENANT, "ada")
-                    case "another":
-                        await bench.redis.hset(bench.keys().state, "copying", "another")
-            return await run(self, script, *arguments, **named)
+    async def late(self: Any, script: str, *arguments: Any, **named: Any) -> Any:
+        calls[0] += script == "copy_stream"
+        if script == "copy_stream" and calls[0] == 3:  # between the first part and the second
+            match fault:
+                case "expired":
+                    await bench.redis.delete(bench.keys().copies[0])
+                case "erased":
+                    await bench.queue.forget(TENANT, "ada")
+                case "another":
+                    await bench.redis.hset(bench.keys().state, "copying", "another")
+        return await run(self, script, *arguments, **named)
 
-        monkeypatch.setattr(type(bench.queue), "_run", late)
-        answer = await served.http.delete(f"/v1/users/ada/events/{event_id}")
-        assert calls[0] > 4 or answer.status_code == 404
-        assert not places(redis_url, MARK)
-        assert await bench.texts() == ([] if fault == "erased" else texts[:-1])
-        assert not await bench.redis.exists(*bench.keys().copies)
+    monkeypatch.setattr(type(bench.queue), "_run", late)
+    answer = await served.http.delete(f"/v1/users/ada/events/{event_id}")
+    assert calls[0] > 4 or answer.status_code == 404
+    assert not places(redis_url, MARK)
+    assert await bench.texts() == ([] if fault == "erased" else texts[:-1])
+    assert not await bench.redis.exists(*bench.keys().copies)
 
 
 async def test_what_events_are_about(suite: Served, redis_url: str) -> None:

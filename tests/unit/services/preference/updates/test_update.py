@@ -344,14 +344,13 @@ async def test_a_late_test_counts_although_the_lease_is_over(redis_url: str) -> 
         assert (await bench.store.preferences(TENANT, USER)).quality["engine"].comparisons == 1
 
 
-async def test_a_test_that_breaks_is_no_failed_update(redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with benched(redis_url, MockEngine()) as bench:
-        await bench.redis.xadd(bench.keys().log, {"d": '{"type": "secret"}'}, id="1-1")  # of another release
-        await bench.add(comparison("good u1n1", "bad"))
-        await bench.redis.hset(bench.keys().state, "cur", "1-1")
-        assert await bench.update() == "committed"
-        await bench.add(comparison("good u1n2", "bad"))
-        assert await bench.update() == "committed"
+async def test_a_test_that_breaks_is_no_failed_update(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    await bench.redis.xadd(bench.keys().log, {"d": '{"type": "secret"}'}, id="1-1")  # of another release
+    await bench.add(comparison("good u1n1", "bad"))
+    await bench.redis.hset(bench.keys().state, "cur", "1-1")
+    assert await bench.update() == "committed"
+    await bench.add(comparison("good u1n2", "bad"))
+    assert await bench.update() == "committed"
     assert "a test of a summary was lost" in caplog.text
     assert "secret" not in caplog.text
 

@@ -48,7 +48,9 @@ async def test_an_event_arrives_signed_and_once(out: Sending, receiver: Receiver
     assert out.count("alignx_webhook_attempts_total", outcome="delivered") == 1
 
 
-async def test_a_name_is_looked_up_on_behalf_of_the_tenant(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_name_is_looked_up_on_behalf_of_the_tenant(
+    out: Sending, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = list[tuple[str, str]]()
 
     async def resolve(
@@ -59,12 +61,11 @@ async def test_a_name_is_looked_up_on_behalf_of_the_tenant(redis_url: str, monke
         return [fields | {"family": socket.AF_INET}]
 
     monkeypatch.setattr(PooledResolver, "resolve", resolve)
-    async with sending(redis_url) as out, receiving() as receiver:
-        await out.register(receiver.url.replace("127.0.0.1", "shop.example"))
-        await out.write()
-        await out.send()
-        assert len(receiver.requests) == 1
-        assert asked == [("shop.example", TENANT)]
+    await out.register(receiver.url.replace("127.0.0.1", "shop.example"))
+    await out.write()
+    await out.send()
+    assert len(receiver.requests) == 1
+    assert asked == [("shop.example", TENANT)]
 
 
 async def test_a_sender_that_dies_after_its_claim_loses_nothing(out: Sending, receiver: Receiver) -> None:
