@@ -312,9 +312,7 @@ class Queue:
         """Removes events and what came of them; the events that wait then. None when the user is not at its stamp."""
         keys, token = self.keys.user(tenant, user), uuid4().hex
         await self._run("copy_stream", [keys.state, *keys.copies], token=token)
-        for stream, copy, left in zip(
-            (keys.log, keys.dead), keys.copies, (removal.log, removal.dead_letters), strict=True
-        ):
+        for stream, copy, left in zip((keys.log, keys.dead), keys.copies, removal.streams, strict=True):
             for part in left.parts():
                 names = [keys.state, stream, copy]
                 if not await self._run("copy_stream", names, token=token, keep_ms=COPY_MS, **part):

@@ -1,4 +1,4 @@
-"""The contract of each script, on a real Redis."""
+"""The contract of each script, on a real Redis. What any order of calls must keep true is in test_queue_model.py."""
 
 import asyncio
 import random
