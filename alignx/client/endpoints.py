@@ -116,6 +116,11 @@ def dump(model: BaseModel) -> bytes:
     return model.model_dump_json().encode()
 
 
+def post(path: str, model: type[M], body: BaseModel | None = None, **more: Any) -> Call[M]:
+    """`more` are further fields of the call."""
+    return Call("POST", path, parse(model), content=None if body is None else dump(body), **more)
+
+
 def _drop_none(**fields: str | float | None) -> dict[str, str | float]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -139,14 +144,9 @@ def append(
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
-    return Call(
-        "POST",
-        user_path(user, "events"),
-        parse(EventsAccepted),
-        headers=headers,
-        content=dump(EventsRequest(events=tuple(events), backfill=backfill)),
-        timeout_s=READ_TIMEOUT_S + WAIT_MARGIN_S if wait is None else wait + WAIT_MARGIN_S,
-    )
+    body = EventsRequest(events=tuple(events), backfill=backfill)
+    timeout_s = (READ_TIMEOUT_S if wait is None else wait) + WAIT_MARGIN_S
+    return post(user_path(user, "events"), EventsAccepted, body, headers=headers, timeout_s=timeout_s)
 
 
 def events(
@@ -165,8 +165,8 @@ def dead_letters(user: str, *, after: str | None = None, limit: int | None = Non
 def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
     """Puts dead letters back behind the user's pending events: those of `event_ids`, or all. Repeating the
     call puts none back twice."""
-    body = dump(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
-    return Call("POST", user_path(user, "dead-letters/retry"), parse(RetryQueued), content=body)
+    body = RetryRequest(event_ids=None if event_ids is None else tuple(event_ids))
+    return post(user_path(user, "dead-letters/retry"), RetryQueued, body)
 
 
 def export(user: str) -> Call[None]:
@@ -225,29 +225,21 @@ def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:
 
 def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
     """Replaces the text of the summary that has this ETag; 412 if it has changed since."""
-    return Call(
-        "PUT",
-        user_path(user, "preferences"),
-        _parse_preferences,
-        headers={"If-Match": if_match},
-        content=dump(EditRequest(text=text)),
-    )
+    return _write("PUT", user_path(user, "preferences"), EditRequest(text=text), if_match)
 
 
 def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
     """Makes an earlier version's text current again, as a new version; 412 as for `edit`."""
-    return Call(
-        "POST",
-        user_path(user, "preferences/rollback"),
-        _parse_preferences,
-        headers={"If-Match": if_match},
-        content=dump(RollbackRequest(version=number)),
-    )
+    return _write("POST", user_path(user, "preferences/rollback"), RollbackRequest(version=number), if_match)
+
+
+def _write(method: str, path: str, body: BaseModel, if_match: str) -> Call[PreferencesRead]:
+    return Call(method, path, _parse_preferences, headers={"If-Match": if_match}, content=dump(body))
 
 
 def rebuild(user: str) -> Call[UpdateQueued]:
     """Requests a new summary from the whole history, dead letters included."""
-    return Call("POST", user_path(user, "preferences/rebuild"), parse(UpdateQueued))
+    return post(user_path(user, "preferences/rebuild"), UpdateQueued)
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -263,7 +255,7 @@ def select(
 ) -> Call[SelectResponse]:
     """The probability that the user would choose each of 2 to 26 items."""
     body = SelectRequest(query=query, items=tuple(items), method=method)
-    return Call("POST", user_path(user, "select"), parse(SelectResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
+    return post(user_path(user, "select"), SelectResponse, body, timeout_s=CHAT_TIMEOUT_S)
 
 
 def recommend(
@@ -277,8 +269,7 @@ def recommend(
 ) -> Call[RecommendResponse]:
     """The k candidates that suit the user best, best first."""
     body = RecommendRequest(query=query, candidates=tuple(candidates), k=k, method=method, explain=explain)
-    path = user_path(user, "recommend")
-    return Call("POST", path, parse(RecommendResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
+    return post(user_path(user, "recommend"), RecommendResponse, body, timeout_s=CHAT_TIMEOUT_S)
 
 
 def chat(
@@ -315,11 +306,11 @@ def chat(
 
 def models() -> Call[tuple[str, ...]]:
     """The names of the models that chat can use; empty without an engine."""
-    return Call("GET", "/v1/models", _parse_model_names)
 
+    def read(response: httpx.Response) -> tuple[str, ...]:
+        return tuple(str(model["id"]) for model in from_json(response.content)["data"])
 
-def _parse_model_names(response: httpx.Response) -> tuple[str, ...]:
-    return tuple(str(model["id"]) for model in from_json(response.content)["data"])
+    return Call("GET", "/v1/models", read)
 
 
 # --- service -----------------------------------------------------------------------------------
@@ -337,4 +328,4 @@ def quality() -> Call[dict[str, Prequential]]:
 
 def model_trial() -> Call[ModelTrial]:
     """Whether a new model may write the summaries of the key's users."""
-    return Call("GET", "/v1/quality/trial", parse(ModelTrial))
+    return get("/v1/quality/trial", ModelTrial)

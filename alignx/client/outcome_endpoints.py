@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from alignx.client.endpoints import Call, dump, parse
+from alignx.client.endpoints import Call, get, post
 from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 
 
@@ -21,9 +21,9 @@ def feedback(
     body = FeedbackRequest(
         response_id=response_id, user=user, thumb=thumb, picked=picked, query=query, chosen=chosen, rejected=rejected
     )
-    return Call("POST", "/v1/feedback", parse(FeedbackStored), content=dump(body))
+    return post("/v1/feedback", FeedbackStored, body)
 
 
 def uplift() -> Call[Uplift]:
     """What became of answers with and without personalization, and the difference with its 95 % interval."""
-    return Call("GET", "/v1/quality/uplift", parse(Uplift))
+    return get("/v1/quality/uplift", Uplift)
