@@ -7,7 +7,7 @@ asynchronous client are both thin: they send a call and parse its answer (`align
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 from alignx.client.streams import ChatAnswer
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import CatalogueItem, OfferedItem
+from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.requests import (
     CatalogueRequest,
     CatalogueStored,
@@ -121,7 +122,7 @@ def post(path: str, model: type[M], body: BaseModel | None = None, **more: Any) 
     return Call("POST", path, parse(model), content=None if body is None else dump(body), **more)
 
 
-def _drop_none(**fields: str | float | None) -> dict[str, str | float]:
+def _drop_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -291,26 +292,38 @@ def chat(
     event of the user's history; default: as the tenant's settings say. `axes` weighs `helpful`, `harmless` and
     `honest`, where the deployment serves axis adapters.
     """
-    body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
-    body |= _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature)
-    personalization: dict[str, Any] = {**_drop_none(mode=mode, max_history=max_history, learn=learn)}
-    if axes is not None:
-        personalization["axes"] = dict(axes)
-    if personalization:
-        body["personalization"] = personalization
-    if stream:
-        body["stream"] = True
+    weights = None if axes is None else dict(axes)
+    personalization = _drop_none(mode=mode, max_history=max_history, learn=learn, axes=weights)
+    more = _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature, stream=stream or None)
+    body = {"messages": [dict(turn) for turn in messages], **more}
+    content = to_json(body | ({"personalization": personalization} if personalization else {}))
     path = "/v1/chat/completions"
-    return Call("POST", path, ChatAnswer.from_response, content=to_json(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call("POST", path, ChatAnswer.from_response, content=content, timeout_s=CHAT_TIMEOUT_S)
 
 
 def models() -> Call[tuple[str, ...]]:
     """The names of the models that chat can use; empty without an engine."""
+    return Call(
+        "GET", "/v1/models", lambda response: tuple(str(each["id"]) for each in from_json(response.content)["data"])
+    )
 
-    def read(response: httpx.Response) -> tuple[str, ...]:
-        return tuple(str(model["id"]) for model in from_json(response.content)["data"])
 
-    return Call("GET", "/v1/models", read)
+def feedback(
+    response_id: str,
+    *,
+    user: str | None = None,
+    thumb: Literal["up", "down"] | None = None,
+    picked: int | None = None,
+    query: str = "",
+    chosen: str | None = None,
+    rejected: str | None = None,
+) -> Call[FeedbackStored]:
+    """Tells what the user made of an answer: a thumb, the `index` of the item picked, or the reply that was `chosen`
+    over another to `query`, which becomes a comparison of the history. Sent again it changes nothing."""
+    body = FeedbackRequest(
+        response_id=response_id, user=user, thumb=thumb, picked=picked, query=query, chosen=chosen, rejected=rejected
+    )
+    return post("/v1/feedback", FeedbackStored, body)
 
 
 # --- service -----------------------------------------------------------------------------------
@@ -329,3 +342,8 @@ def quality() -> Call[dict[str, Prequential]]:
 def model_trial() -> Call[ModelTrial]:
     """Whether a new model may write the summaries of the key's users."""
     return get("/v1/quality/trial", ModelTrial)
+
+
+def uplift() -> Call[Uplift]:
+    """What became of answers with and without personalization, and the difference with its 95 % interval."""
+    return get("/v1/quality/uplift", Uplift)

@@ -1,7 +1,7 @@
 """Interactions: the kinds of events in a user's history, distinguished by `type`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -228,6 +228,7 @@ Interaction = Annotated[
     Field(discriminator="type"),
 ]
 """One event of a user's history; `type` says which."""
-InteractionType = Literal["comparison", "click", "rating", "purchase", "post", "dialogue", "demographic", "statement"]
-INTERACTION_TYPES = frozenset(get_args(InteractionType))
+INTERACTION_TYPES = frozenset(
+    ("comparison", "click", "rating", "purchase", "post", "dialogue", "demographic", "statement")
+)
 INTERACTION: TypeAdapter[Interaction] = TypeAdapter(Interaction)

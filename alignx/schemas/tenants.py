@@ -18,12 +18,13 @@ from pydantic import (
     model_validator,
 )
 
-from alignx.schemas.interactions import InteractionType
 from alignx.schemas.items import Frozen, UserId
 
 LONGEST_S = 1e9
 """About 32 years. The queue counts in milliseconds, and its longest times mean a backfill."""
 TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
 DAY_S = 86_400
 LONGEST_OVERLAP_S = 30 * DAY_S
 LONGEST_TOKEN_S = 3_600
@@ -212,6 +213,7 @@ class OutcomeSettings(Frozen):
     choice counts for it; 0 keeps none. With a holdout it is a day."""
 
 
+InteractionType = Literal["comparison", "click", "rating", "purchase", "post", "dialogue", "demographic", "statement"]
 Age = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,4}[dh]$")]
 
 
