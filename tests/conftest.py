@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -25,6 +25,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 # Property tests assert no times: the machine may be busy with other tests.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+if TYPE_CHECKING:
+    from tests.live.suite import Suite
 
 T = TypeVar("T")
 
@@ -123,6 +126,24 @@ def _answers(client: Redis) -> bool:
         return bool(client.ping())
     except RedisConnectionError:
         return False
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Suite"]:
+    """The suite with engine "profile", shared by the live tests and those in a browser; each uses its own tenant."""
+    from tests.live.suite import Suite  # imports what the environment of training has not
+
+    with Suite(tmp_path_factory.mktemp("suite")).running() as suite:
+        yield suite
+
+
+@pytest.fixture(scope="session")
+def talking_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Suite"]:
+    """The suite in front of an engine that calls tools; shared as well."""
+    from tests.live.suite import talking
+
+    with talking(tmp_path_factory.mktemp("talking")) as suite:
+        yield suite
 
 
 @pytest.fixture

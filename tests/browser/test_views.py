@@ -28,6 +28,7 @@ WIDTHS = (1440, 390)
 USER = "ada.lovelace@example.org"
 TENANT = "gallery"
 EVENT_STREAM = {"Content-Type": "text/event-stream"}
+DOWN = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
 OFFICE = "office"  # where admin keys are: few
 SHORT = "Twelve minutes, and five more with the lid on."
 LONG = "Oh, rice! What a lovely choice! There is so much to say about steam before we begin, so let us take our time!"
@@ -58,17 +59,14 @@ def history(suite: Suite) -> None:
         {"type": "dialogue", "messages": turns},
         {"type": "demographic", "text": "Lives in Turin."},
     ]
+    for events in (comparisons, others):
+        suite.tell(USER, *events, tenant=TENANT)
+    text = "Likes short, matter-of-fact answers that name their sources. Buys wooden furniture."
+    changed = text.replace("short, matter-of-fact", "brief and plain") + " Lives in Turin."
+    path, last = f"/v1/users/{USER}/preferences", {"If-Match": "*"}
     with suite.client(TENANT) as client:
-        for events in (comparisons, others):
-            body = {"events": events}
-            client.post(f"/v1/users/{USER}/events", json=body, headers={"Prefer": "wait=10"}).raise_for_status()
-        etag = client.get(f"/v1/users/{USER}/preferences").headers["ETag"]
-        text = "Likes short, matter-of-fact answers that name their sources. Buys wooden furniture."
-        edit = {"text": text}
-        client.put(f"/v1/users/{USER}/preferences", json=edit, headers={"If-Match": etag}).raise_for_status()
-        etag = client.get(f"/v1/users/{USER}/preferences").headers["ETag"]
-        edit = {"text": text.replace("short, matter-of-fact", "brief and plain") + " Lives in Turin."}
-        client.put(f"/v1/users/{USER}/preferences", json=edit, headers={"If-Match": etag}).raise_for_status()
+        for own in (text, changed):
+            client.put(path, json={"text": own}, headers=last).raise_for_status()
 
 
 # --- states ------------------------------------------------------------------------------------
@@ -108,10 +106,8 @@ def wrong_key(page: Page, suite: Suite) -> None:
 def users_listed(page: Page, suite: Suite) -> None:
     """By the gateway itself: the fields of a user and of the page are those that it sends."""
     post = {"type": "post", "text": "I sold my car."}
-    with suite.client("crowd") as client:
-        for number, name in enumerate(("grace.hopper@example.org", "u-4711", "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1")):
-            body = {"events": [post] * (number + 1)}
-            client.post(f"/v1/users/{name}/events", json=body, headers={"Prefer": "wait=10"}).raise_for_status()
+    for number, name in enumerate(("grace.hopper@example.org", "u-4711", "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1"), 1):
+        suite.tell(name, *[post] * number, tenant="crowd")
     sign_in(page, suite, tenant="crowd")
     expect(page.locator(".users > li")).to_have_count(3)
     expect(page.locator(".users > li").nth(2)).to_contain_text("2 events · version 1 of ")
@@ -131,17 +127,14 @@ def summary_open(page: Page, suite: Suite) -> None:
     quality = {"profile": {"comparisons": 9, "accuracy": 0.89, "low": 0.56, "high": 0.98, "mean_probability": 0.8}}
     state = {"created_at": now(), "events_total": 16, "pending": 3, "waiting_for": "cadence", "quality": quality}
     stream = f"event: version\ndata: {json.dumps(current | {'claims': claims} | state)}\n\n"
-    page.route(
-        re.compile("/preferences/stream"), lambda route: route.fulfill(content_type="text/event-stream", body=stream)
-    )
+    page.route(re.compile("/preferences/stream"), lambda route: route.fulfill(headers=EVENT_STREAM, body=stream))
     sign_in(page, suite, USER, TENANT)
     page.locator(".claims summary").first.click()
     expect(page.locator(".evidence li")).to_have_count(1)
 
 
 def summary_failing(page: Page, suite: Suite) -> None:
-    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
-    answer(page, "/preferences/stream", problem, status=503)
+    answer(page, "/preferences/stream", DOWN, status=503)
     sign_in(page, suite, USER, TENANT)
     expect(page.locator("#summary")).to_contain_text("Redis does not answer")
 
@@ -231,9 +224,8 @@ def forgotten(page: Page, suite: Suite) -> None:
 
 
 def forget_failing(page: Page, suite: Suite) -> None:
-    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
     forget_event_asked(page, suite)
-    answer(page, r"/events/[\d-]+$", problem, status=503)
+    answer(page, r"/events/[\d-]+$", DOWN, status=503)
     page.get_by_role("button", name="Forget the event").click()
     expect(page.get_by_role("alert")).to_contain_text("Redis does not answer")
 
@@ -364,8 +356,7 @@ def uplift_loading(page: Page, suite: Suite) -> None:
 
 def failing(path: str, name: str) -> Step:
     def step(page: Page, suite: Suite) -> None:
-        problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
-        answer(page, path, problem, status=503)
+        answer(page, path, DOWN, status=503)
         view(name, admin=True)(page, suite)
         expect(page.locator(".note").first).to_be_visible()
 

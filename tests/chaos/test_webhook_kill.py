@@ -7,7 +7,7 @@ The endpoint refuses every third request and verifies each by the public library
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.chaos.crowd import FAST
+from tests.conftest import wait_until
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
@@ -88,13 +89,6 @@ def receiving() -> Iterator[Received]:
         server.server_close()
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.05)
-
-
 def send(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
     """Sends until the call is answered; a 404 is an answer."""
     answers: list[httpx.Response] = []
@@ -106,7 +100,7 @@ def send(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Res
             return False
         return answers[-1].is_success or answers[-1].status_code == 404
 
-    until(is_answered)
+    wait_until(is_answered, WITHIN_S)
     return answers[-1]
 
 
@@ -114,8 +108,9 @@ def written(client: httpx.Client) -> set[tuple[str, int]]:
     """Every version of every user, once no event waits."""
     found = set[tuple[str, int]]()
     for user in USERS:
-        until(lambda user=user: send(client, "GET", f"/v1/users/{user}/preferences").json()["pending"] == 0)
-        listed = send(client, "GET", f"/v1/users/{user}/preferences/versions").json()["versions"]
+        path = f"/v1/users/{user}/preferences"
+        wait_until(lambda path=path: send(client, "GET", path).json()["pending"] == 0, WITHIN_S)
+        listed = send(client, "GET", f"{path}/versions").json()["versions"]
         found |= {(user, version["version"]) for version in listed}
     return found
 
@@ -134,13 +129,13 @@ def test_every_version_and_erasure_is_told_of_through_kills(tmp_path: Path, caps
             suite.start(victim)
             suite.wait_alive(victim) if victim != "redis" else time.sleep(0.5)
         versions = written(client)
-        until(lambda: received.versions >= versions)
+        wait_until(lambda: received.versions >= versions, WITHIN_S)
         for user in USERS[::2]:
             send(client, "DELETE", f"/v1/users/{user}")
             if user == USERS[4]:
                 suite.kill("worker")
                 suite.start("worker")
-        until(lambda: received.erased >= set(USERS[::2]))
+        wait_until(lambda: received.erased >= set(USERS[::2]), WITHIN_S)
     assert received.faults == []
     assert received.versions == versions
     assert len(versions) >= len(USERS) * 3

@@ -32,9 +32,7 @@ def sdk(suite: Suite, tenant: str = "sdk", **key: Any) -> openai.OpenAI:
 @pytest.fixture(scope="module")
 def client(engine_suite: Suite) -> Iterator[openai.OpenAI]:
     """An SDK whose tenant has a user "ada" with history and a summary."""
-    with engine_suite.client("sdk") as http:
-        accepted = http.post("/v1/users/ada/events", json={"events": EVENTS}, headers={"Prefer": "wait=30"})
-        assert accepted.json()["version"] == 1, accepted.text
+    assert engine_suite.tell("ada", *EVENTS, tenant="sdk")["version"] == 1
     with sdk(engine_suite) as client:
         yield client
 
