@@ -108,8 +108,8 @@ def wait_until(holds: Callable[[], T], within_s: float = 30.0, otherwise: str | 
     return found
 
 
-def wait_until_ready(port: int) -> None:
-    with Redis(port=port) as client:
+def wait_until_ready(port: int, password: str | None = None) -> None:
+    with Redis(port=port, password=password) as client:
         wait_until(lambda: _answers(client), 10, "redis-server does not answer")
 
 

@@ -64,8 +64,8 @@ class Prometheus:
         command.append(f"--web.listen-address=127.0.0.1:{self.port}")
         with (self._home / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self._home, stdout=log, stderr=log)
-        log = self._home / "prometheus.log"
-        wait_until_up(f"http://127.0.0.1:{self.port}/-/ready", self._process, START_S, log.read_text)
+        url, written = f"http://127.0.0.1:{self.port}/-/ready", (self._home / "prometheus.log").read_text
+        wait_until_up(url, self._process, START_S, written)
         return self
 
     def __exit__(self, *_error: object) -> None:

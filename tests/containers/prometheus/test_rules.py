@@ -17,7 +17,7 @@ import services.preference.worker
 import services.response.__main__
 from docker.grafana.write import DASHBOARDS
 from docs.code_blocks import find_blocks
-from tests.containers.exported import ROOT, RULES, Series, faults, known_series, rules
+from tests.containers.exported import ROOT, RULES, Series, faults, rules
 from tests.containers.promql import selectors
 
 RUNBOOK = ROOT / "docs" / "how-to" / "runbook.md"
@@ -27,11 +27,6 @@ CASES = FOLDER / "tests" / "alerts.yml"
 LOCAL = ROOT / "docker" / "local" / "prometheus.yml"
 CONFIG = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 ALERTS = rules("alert")
-
-
-@pytest.fixture(scope="module")
-def known() -> Series:
-    return known_series()
 
 
 def promtool(*arguments: str) -> None:
