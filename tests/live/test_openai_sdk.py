@@ -104,24 +104,19 @@ def test_options_reach_the_engine(client: openai.OpenAI) -> None:
     assert len((answer.choices[0].logprobs.content or [])[0].top_logprobs) == 2
 
 
-def test_thinking_can_be_set_and_reasoning_asked_for(client: openai.OpenAI) -> None:
-    for fields in ({}, {"include_reasoning": True, "chat_template_kwargs": {"enable_thinking": False}}):
-        answer = client.chat.completions.create(
-            model=MODEL, messages=HELLO, max_tokens=4, safety_identifier="ada", extra_body=fields
-        )
-        assert answer.usage is not None
-        assert (answer.model_extra or {})["personalization"]["version"] == 1
-
-
-def test_content_may_come_in_parts(client: openai.OpenAI) -> None:
-    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
-    assert client.chat.completions.create(model=MODEL, messages=messages, max_tokens=2).usage is not None
-
-
-def test_the_header_names_the_user(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, max_tokens=2, extra_headers={"X-User-Id": "ada"}
-    )
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": "ada"},
+        {"safety_identifier": "ada"},
+        {"extra_headers": {"X-User-Id": "ada"}},
+        {"user": "ada", "extra_body": {"include_reasoning": True, "chat_template_kwargs": {"enable_thinking": False}}},
+        {"user": "ada", "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]},
+    ],
+)
+def test_the_user_is_named_and_the_message_sent_in_each_form(client: openai.OpenAI, fields: Any) -> None:
+    answer = client.chat.completions.create(**{"model": MODEL, "messages": HELLO, "max_tokens": 2, **fields})
+    assert answer.usage is not None
     assert (answer.model_extra or {})["personalization"]["version"] == 1
 
 
