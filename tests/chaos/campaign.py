@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +24,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -40,8 +38,8 @@ PAUSE_S = (0.2, 0.6)
 STOPPED_S = (0.5, 2.5)
 """How long a process is stopped: a lease of `people.FAST` is 1.5 s."""
 DOWN_S = 0.3
-READ, ERASED = 10, 5
-"""Users who are read all along, and who are erased."""
+ERASED = 5
+"""Users who are erased."""
 
 
 @dataclass
@@ -137,7 +135,7 @@ async def read_on(session: aiohttp.ClientSession, crowd: Crowd, counts: Counter[
     """Reads some users until it is cancelled; a later answer may never know less than an earlier one."""
     known: dict[str, tuple[int, int]] = {}
     while True:
-        for name in crowd.names()[:READ]:
+        for name in crowd.names()[: people.READ]:
             try:
                 async with session.get(f"/v1/users/{name}/preferences") as answer:
                     counts[f"read {answer.status}"] += 1
@@ -188,22 +186,7 @@ def run_seed(suite: Suite, engine: str, crowd: Crowd) -> Counter[str]:
     counts, started = Counter[str](), time.monotonic()
     asyncio.run(send_under_faults(suite, crowd, counts))
     suite.wait_ready(("preference", "worker", "gateway"))
-    names = crowd.names()
-    with suite.client(people.TENANT) as client:
-        summaries = people.settle(client, names[:-ERASED])
-        versions = 0
-        for user, summary in enumerate(summaries):
-            people.check_kept(client, names[user], crowd.markers(user), summary)
-            if user < READ:
-                versions += people.check_versions(client, names[user], crowd.markers(user))
-        for name in names[-ERASED:]:
-            assert client.get(f"/v1/users/{name}/preferences").status_code == 404, "an erased user is back"
-        seen = httpx.get(f"{engine}/seen").json()
-        assert seen["foreign"] == 0
-        counts["versions"] = sum(summary["version"] for summary in summaries)
-        sys.stdout.write(people.report(crowd, counts, seen, counts["versions"], time.monotonic() - started) + "\n\n")
-        people.check_nothing_remains(suite, client, names[:-ERASED])
-    people.check_logs(suite)
+    people.check_all(suite, engine, crowd, counts, started, erased=ERASED)
     return counts
 
 
