@@ -59,6 +59,41 @@ def test_a_rate_is_one_for_all_doors(many: ManySuite) -> None:
         assert sorted(statuses) == [404] * 10 + [429] * 10
 
 
+def test_a_key_is_scoped_rotated_and_revoked_at_every_gateway(many: ManySuite) -> None:
+    path = "/v1/users/ann/preferences"
+
+    def ask(credential: str, method: str, path: str, gateway: str = many.url, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {credential}"}
+        return httpx.request(method, gateway + path, headers=headers, timeout=30, **more)
+
+    def statuses(*credentials: str) -> list[int]:
+        """What both gateways answer, each credential in turn."""
+        return [ask(each, "GET", path, gateway).status_code for each in credentials for gateway in many.gateways]
+
+    def rotate(**body: Any) -> str:
+        return str(ask(many.admin_key, "POST", f"/admin/keys/{key_id}/rotate", json=body).json()["key"])
+
+    def mint(key: str) -> str:
+        body = {"user": "ann", "scopes": ["preferences:read"]}
+        return str(ask(key, "POST", "/v1/tokens", json=body).json()["token"])
+
+    first = many.new_key("life", scopes=["events:write", "preferences:read", "tokens:mint"])
+    key_id = first.split("_")[1]
+    ask(first, "POST", "/v1/users/ann/events", json={"events": comparisons(1)}).raise_for_status()
+    assert statuses(first) == [200] * 2
+    refused = ask(first, "PUT", path, json={"text": "Likes coffee."})
+    assert (refused.status_code, refused.json()["scope"]) == (403, "preferences:write")
+    assert refused.headers["content-type"] == "application/problem+json"
+    token, second = mint(first), rotate()
+    assert statuses(first, second, token) == [200] * 6
+    third = rotate(overlap_s=0)
+    assert statuses(first, second, token, third) == [401] * 6 + [200] * 2
+    token = mint(third)
+    assert statuses(token) == [200] * 2
+    assert ask(many.admin_key, "DELETE", f"/admin/keys/{key_id}").is_success
+    assert statuses(third, token) == [401] * 4
+
+
 def test_an_idempotency_key_holds_for_all_replicas(many: ManySuite) -> None:
     with many.doors("again") as doors:
 
