@@ -91,6 +91,17 @@ def view(name: str, *, admin: bool = False, user: str = USER) -> Step:
     return step
 
 
+def asked(name: str, button: str, *, admin: bool = False) -> Step:
+    """A view with the dialog that its first button of such a name opens."""
+
+    def step(page: Page, suite: Suite) -> None:
+        view(name, admin=admin)(page, suite)
+        page.get_by_role("button", name=re.compile(button)).first.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+
+    return step
+
+
 def signed_out(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/console")
     expect(page.locator("#health")).to_have_text("ready")
@@ -139,12 +150,6 @@ def summary_failing(page: Page, suite: Suite) -> None:
     expect(page.locator("#summary")).to_contain_text("Redis does not answer")
 
 
-def edited(page: Page, suite: Suite) -> None:
-    view("Summary")(page, suite)
-    page.get_by_role("button", name="Edit", exact=True).click()
-    expect(page.get_by_role("dialog")).to_be_visible()
-
-
 def now(hours: float = 0) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
 
@@ -172,11 +177,6 @@ def timeline_open(page: Page, suite: Suite) -> None:
     expect(page.locator(".diff")).to_have_count(2)
 
 
-def restore_asked(page: Page, suite: Suite) -> None:
-    view("Timeline")(page, suite)
-    page.get_by_role("button", name=re.compile("Restore version")).first.click()
-
-
 def dead_letters(page: Page, suite: Suite) -> None:
     interaction = {"type": "statement", "text": "I want sources, not opinions."}
     letter = {"event_id": "5-0", "error": "The engine gave no summary after 5 attempts.", "failed_at": now()}
@@ -186,22 +186,24 @@ def dead_letters(page: Page, suite: Suite) -> None:
 
 
 def erase_asked(page: Page, suite: Suite) -> None:
-    view("History")(page, suite)
-    page.get_by_role("button", name="Erase this user").click()
+    asked("History", "Erase this user")(page, suite)
     page.get_by_role("dialog").get_by_role("textbox").fill(USER)
 
 
 def forget_event_asked(page: Page, suite: Suite) -> None:
-    view("History")(page, suite)
-    page.get_by_role("button", name=re.compile("^Forget the comparison")).first.click()
+    asked("History", "^Forget the comparison")(page, suite)
     expect(page.get_by_role("dialog")).to_contain_text("Rice, 0?")
+
+
+def ask_about(page: Page, words: str) -> None:
+    page.get_by_label("About").fill(words)
+    page.get_by_role("button", name="Show what would go").click()
 
 
 def forget_asked(page: Page, suite: Suite) -> None:
     """By the gateway itself, which only tells what would go."""
     view("History")(page, suite)
-    page.get_by_label("About").fill("rice")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "rice")
     expect(page.get_by_role("button", name="Forget 9 events")).to_be_visible()
 
 
@@ -233,15 +235,13 @@ def forget_failing(page: Page, suite: Suite) -> None:
 def forget_offline(page: Page, suite: Suite) -> None:
     view("History")(page, suite)
     page.context.set_offline(offline=True)
-    page.get_by_label("About").fill("rice")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "rice")
     expect(page.locator("#notice")).to_contain_text("The gateway does not answer")
 
 
 def nothing_to_forget(page: Page, suite: Suite) -> None:
     view("History")(page, suite)
-    page.get_by_label("About").fill("submarines")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "submarines")
     expect(page.get_by_text("Nothing that is kept is about “submarines”.")).to_be_visible()
 
 
@@ -287,11 +287,6 @@ def keys_made(page: Page, suite: Suite) -> None:
     page.locator("form.inset").get_by_label("Tenant").fill(OFFICE)
     page.get_by_role("button", name="Make the key").click()
     expect(page.locator(".secret")).to_be_visible()
-
-
-def revoke_asked(page: Page, suite: Suite) -> None:
-    view("Keys", admin=True)(page, suite)
-    page.get_by_role("button", name=re.compile("^Revoke")).first.click()
 
 
 def settings_wrong(page: Page, suite: Suite) -> None:
@@ -394,11 +389,11 @@ STATES: dict[str, Step] = {
     "summary": view("Summary"),
     "summary-claims": summary_open,
     "summary-failing": summary_failing,
-    "summary-edit": edited,
+    "summary-edit": asked("Summary", "^Edit$"),
     "summary-unknown": view("Summary", user="nobody"),
     "timeline": view("Timeline"),
     "timeline-open": timeline_open,
-    "timeline-restore": restore_asked,
+    "timeline-restore": asked("Timeline", "Restore version"),
     "timeline-unknown": view("Timeline", user="nobody"),
     "history": view("History"),
     "history-dead-letters": dead_letters,
@@ -416,7 +411,7 @@ STATES: dict[str, Step] = {
     "try-tried": tried,
     "keys": view("Keys", admin=True),
     "keys-made": keys_made,
-    "keys-revoke": revoke_asked,
+    "keys-revoke": asked("Keys", "^Revoke", admin=True),
     "keys-forbidden": view("Keys"),
     "settings": view("Settings", admin=True),
     "settings-wrong": settings_wrong,
