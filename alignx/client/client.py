@@ -1,13 +1,5 @@
 """The SDK: `AlignX` and its asynchronous twin `AsyncAlignX`.
 
-    from alignx import AlignX, ClickInteraction
-
-    with AlignX() as alignx:                       # ALIGNX_URL, ALIGNX_API_KEY
-        alignx.append("ada", [ClickInteraction(clicked="Tram lines", shown=("Tram lines", "Derby"))], wait=10)
-        print(alignx.preferences("ada").text)
-        for event in alignx.watch("ada"):          # as the summary is written
-            print(event)
-
 Both send the calls of `alignx/client/endpoints.py`. Temporary failures are retried
 (`alignx/client/retry.py`); every error is a `ClientError` (`alignx/client/errors.py`).
 """

@@ -25,8 +25,8 @@ EVENTS = [
 ]
 
 
-def sdk(suite: Suite, tenant: str = "sdk", **key: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{suite.url}/v1", api_key=suite.new_key(tenant, **key), max_retries=0, timeout=60)
+def sdk(suite: Suite, **key: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{suite.url}/v1", api_key=suite.new_key("sdk", **key), max_retries=0, timeout=60)
 
 
 @pytest.fixture(scope="module")
