@@ -5,6 +5,8 @@
     with AlignX() as alignx:  # ALIGNX_URL, ALIGNX_API_KEY
         alignx.append("ada", [StatementInteraction(text="I want sources, not opinions.")], wait=10)
         print(alignx.preferences("ada").text)
+        for event in alignx.watch("ada"):  # as the summary is written
+            print(event)
 
 The names below are the public API. Each is imported on its first use, so that a service which needs
 `alignx.schemas` alone does not load httpx.

@@ -220,13 +220,12 @@ class Tour:
 
     def _append(self, events: tuple[Interaction, ...], before: int) -> Preferences:
         """Sends events and waits for the summary that holds them; the profile's when none comes."""
-        accepted = self._client.append(self._user.user, events, wait=self._wait_s)
-        if accepted.version is None and self._version_after(before) is None:
-            self._terminal.note(f"No version was written within {self._wait_s:g} s; is a worker running?")
-        return self._client.preferences(self._user.user)
-
-    def _version_after(self, version: int) -> Preferences | None:
-        return wait_for_version(self._client, self._terminal, self._user.user, version, self._wait_s)
+        user, wait_s = self._user.user, self._wait_s
+        accepted = self._client.append(user, events, wait=wait_s)
+        is_there = accepted.version or wait_for_version(self._client, self._terminal, user, before, wait_s)
+        if not is_there:
+            self._terminal.note(f"No version was written within {wait_s:g} s; is a worker running?")
+        return self._client.preferences(user)
 
     def _heading(self, text: str) -> None:
         self._terminal.text(f"\n{text}", style="bold cyan")

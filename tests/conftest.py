@@ -13,8 +13,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 # Property tests assert no times: the machine may be busy with other tests.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
+
+if TYPE_CHECKING:
+    from tests.live.suite import Suite
+
+T = TypeVar("T")
 
 UNIT = Path(__file__).with_name("unit")
 OFFLINE = (UNIT / "training", UNIT / "evaluation")
@@ -93,12 +99,18 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(10)
 
 
-def wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 10
-    with Redis(port=port) as client:
-        while not _answers(client):
-            assert time.monotonic() < deadline, "redis-server does not answer"
-            time.sleep(0.02)
+def wait_until(holds: Callable[[], T], within_s: float = 30.0, otherwise: str | Callable[[], object] = "") -> T:
+    """What `holds` gives as soon as it is true. Fails after `within_s`, with what `otherwise` says then."""
+    deadline = time.monotonic() + within_s
+    while not (found := holds()):
+        assert time.monotonic() < deadline, otherwise() if callable(otherwise) else otherwise
+        time.sleep(0.05)
+    return found
+
+
+def wait_until_ready(port: int, password: str | None = None) -> None:
+    with Redis(port=port, password=password) as client:
+        wait_until(lambda: _answers(client), 10, "redis-server does not answer")
 
 
 def fill_disk(redis: "subprocess.Popen[bytes]", folder: Path, room: int = 0) -> None:
@@ -114,6 +126,24 @@ def _answers(client: Redis) -> bool:
         return bool(client.ping())
     except RedisConnectionError:
         return False
+
+
+@pytest.fixture(scope="session")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Suite"]:
+    """The suite with engine "profile", shared by the live tests and those in a browser; each uses its own tenant."""
+    from tests.live.suite import Suite  # imports what the environment of training has not
+
+    with Suite(tmp_path_factory.mktemp("suite")).running() as suite:
+        yield suite
+
+
+@pytest.fixture(scope="session")
+def talking_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Suite"]:
+    """The suite in front of an engine that calls tools; shared as well."""
+    from tests.live.suite import talking
+
+    with talking(tmp_path_factory.mktemp("talking")) as suite:
+        yield suite
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ it was given at the first start. `by_hand` builds the cluster by commands, as re
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from tests.conftest import free_port, redis_server_path
+from tests.conftest import free_port, redis_server_path, wait_until
 
 SLOTS = 16_384
 _READY_S = 120.0
@@ -64,7 +62,7 @@ class ClusterServers:
         )
         command = [redis_server_path(), *options.split(), ""]
         self.processes[place] = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.DEVNULL)
-        until(lambda: self._answers(place), f"node {place} answers")
+        until(lambda: self._info(place), f"node {place} answers")
 
     def kill(self, place: int, number: int = signal.SIGKILL) -> None:
         process = self.processes.pop(place)
@@ -87,16 +85,14 @@ class ClusterServers:
         for place in set(range(self.primaries)) - set(self.processes):
             self.start(place)
         self.wait_ok()
-        self.flush()
-        return self
-
-    def wait_ok(self) -> None:
-        until(self.ok, "the cluster serves")
-
-    def flush(self) -> None:
         for place in range(self.primaries):
             with self.node(place) as node:
                 node.flushall()
+        return self
+
+    def wait_ok(self) -> None:
+        """Until every node that runs sees a cluster that serves."""
+        until(lambda: all(self._info(place)["cluster_state"] == "ok" for place in self.processes), "the cluster serves")
 
     @contextmanager
     def node(self, place: int) -> Iterator[Any]:
@@ -121,10 +117,6 @@ class ClusterServers:
             for node in (target, source):
                 node.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 
-    def ok(self) -> bool:
-        """Every node that runs sees a cluster that serves."""
-        return all(self._state(place) == "ok" for place in self.processes)
-
     def _by_hand(self) -> None:
         bounds = [place * SLOTS // self.primaries for place in range(self.primaries + 1)]
         for place in range(self.primaries):
@@ -139,13 +131,10 @@ class ClusterServers:
             with self.node(place - self.primaries) as primary, self.node(place) as replica:
                 replica.execute_command("CLUSTER REPLICATE", primary.execute_command("CLUSTER MYID"))
             until(partial(self._has_copied, place), "the replica has its primary's data")
-        until(self.ok, "the cluster serves")
+        self.wait_ok()
 
     def _all_know_all(self) -> bool:
         return all(int(self._info(place)["cluster_known_nodes"]) == len(self.ports) for place in self.processes)
-
-    def _state(self, place: int) -> str:
-        return self._info(place)["cluster_state"]
 
     def _info(self, place: int) -> dict[str, str]:
         with self.node(place) as node:
@@ -158,21 +147,14 @@ class ClusterServers:
         with self.node(place) as node:
             return bool(node.info("replication").get("master_link_status") == "up")
 
-    def _answers(self, place: int) -> bool:
+
+def until(holds: Callable[[], object], what: str) -> None:
+    """A server that does not answer (yet) holds nothing."""
+
+    def holds_now() -> object:
         try:
-            with self.node(place) as node:
-                return bool(node.ping())
-        except RedisConnectionError:
+            return holds()
+        except RedisError:
             return False
 
-
-def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _READY_S
-    while True:
-        try:
-            if holds():
-                return
-        except RedisError:
-            pass
-        assert time.monotonic() < deadline, f"not after {_READY_S:.0f} s: {what}"
-        time.sleep(0.02)
+    wait_until(holds_now, _READY_S, f"not after {_READY_S:.0f} s: {what}")

@@ -12,6 +12,7 @@ from rich.text import Text
 from alignx.cli.terminal import pluralize, sanitize
 from alignx.schemas.interactions import Interaction, Message
 from alignx.schemas.items import ItemFields, ItemReference, OfferedItem, item_text
+from alignx.schemas.many_users import ListedUser
 from alignx.schemas.outcomes import Measure, Rate, Uplift
 from alignx.schemas.requests import RecommendResponse, SelectResponse
 from alignx.schemas.summaries import (
@@ -26,6 +27,7 @@ from alignx.schemas.summaries import (
     VersionDiff,
 )
 from alignx.schemas.tenants import SCOPES, AuditEntry, KeyInfo, Scope
+from alignx.schemas.webhooks import Webhook, WebhookDelivery
 
 BAR_CELLS = 20
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
@@ -187,6 +189,32 @@ def keys(page: Iterable[KeyInfo]) -> Table:
     return table
 
 
+def users(page: Iterable[ListedUser]) -> Table:
+    table = Table("user", "events", "pending", "version", "updated", "since")
+    for user in page:
+        updated = _minute(user.updated_at) if user.updated_at else "–"
+        numbers = map(str, (user.events, user.pending, user.version))
+        _add_row(table, user.user, *numbers, updated, _day(user.created_at))
+    return table
+
+
+def webhooks(endpoints: Iterable[Webhook]) -> Table:
+    table = Table("id", "url", "events", "state")
+    for webhook in endpoints:
+        failing = f"failing since {_minute(webhook.failing_since)}" if webhook.failing_since else ""
+        _add_row(table, webhook.id, webhook.url, " ".join(webhook.events), webhook.disabled or failing or "enabled")
+    return table
+
+
+def deliveries(page: Iterable[WebhookDelivery]) -> Table:
+    table = Table("id", "at", "event", "user", "status", "attempts", "answer")
+    for delivery in page:
+        event, answer = delivery.event, delivery.error or str(delivery.response or "")
+        head = (delivery.id, _second(event.timestamp), event.type, event.data.user or "")
+        _add_row(table, *head, delivery.status, str(delivery.attempts), answer)
+    return table
+
+
 def _scopes(scopes: Sequence[Scope]) -> str:
     if missing := [scope for scope in SCOPES if scope not in scopes]:
         return "all but admin" if missing == ["admin"] else " ".join(scopes)
@@ -200,7 +228,7 @@ def _day(moment: datetime | None) -> str:
 def audit(page: Iterable[AuditEntry]) -> Table:
     table = Table("at", "key", "action", "target")
     for entry in page:
-        _add_row(table, f"{entry.at:%Y-%m-%d %H:%M:%S}", entry.key_id, entry.action, entry.target)
+        _add_row(table, _second(entry.at), entry.key_id, entry.action, entry.target)
     return table
 
 
@@ -258,6 +286,10 @@ def _add_row(table: Table, *cells: str, style: str = "") -> None:
 
 def _minute(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _second(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def _shorten(text: str, longest: int = 200) -> str:

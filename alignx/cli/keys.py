@@ -8,16 +8,8 @@ from typing import Annotated
 import typer
 
 from alignx.cli import display
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, User
-from alignx.schemas.tenants import (
-    SCOPES,
-    AuditEntry,
-    AuditPage,
-    KeyCreated,
-    KeyList,
-    KeyRequest,
-    Scope,
-)
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, choose
+from alignx.schemas.tenants import SCOPES, AuditEntry, AuditPage, KeyCreated, KeyList, KeyRequest
 
 app = typer.Typer(
     cls=ProblemGroup,
@@ -47,13 +39,6 @@ def parse_expiry(text: str) -> datetime:
         except OverflowError as error:
             raise typer.BadParameter(f"{text!r} ends after the year 9999") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def parse_scope(text: str) -> Scope:
-    for scope in SCOPES:
-        if scope == text:
-            return scope
-    raise typer.BadParameter(f"{text!r} is none of {', '.join(SCOPES)}")
 
 
 Scopes = Annotated[
@@ -87,13 +72,13 @@ def create(
         alignx keys create feed --tenant acme --scope events:write --expires 90d
     """
     terminal: Terminal = ctx.obj
-    scopes = tuple(map(parse_scope, scope)) if scope else None
+    scopes = choose(SCOPES, scope) if scope else None
     request = KeyRequest(
         name=name, tenant=tenant, admin=admin, scopes=scopes, expires_at=expires, rate=rate, burst=burst
     )
     with terminal.client("admin") as client:
         created = client.create_key(request)
-    _show_key(terminal, created, as_json=as_json)
+    _print_key(terminal, created, as_json=as_json)
 
 
 @app.command("list")
@@ -138,17 +123,14 @@ def rotate(
     overlap_s = int(parse_duration(overlap).total_seconds())
     with terminal.client("admin") as client:
         rotated = client.rotate_key(key_id, overlap_s=overlap_s, expires_at=expires)
-    _show_key(terminal, rotated, as_json=as_json)
+    _print_key(terminal, rotated, as_json=as_json)
     if rotated.previous_until and not as_json:
         terminal.note(f"The secret until now opens until {rotated.previous_until:%Y-%m-%d %H:%M} UTC.")
 
 
-def _show_key(terminal: Terminal, key: KeyCreated, *, as_json: bool) -> None:
-    if as_json:
-        terminal.json(key)
-        return
-    typer.echo(key.key)
-    terminal.note(f"Key {key.id} of tenant {key.tenant}. Keep it now: it is not shown again.")
+def _print_key(terminal: Terminal, key: KeyCreated, *, as_json: bool) -> None:
+    note = f"Key {key.id} of tenant {key.tenant}. Keep it now: it is not shown again."
+    terminal.secret(key, key.key, note, as_json=as_json)
 
 
 @app.command()
@@ -181,15 +163,12 @@ def token(
     """
     if not scope:
         raise typer.BadParameter("name at least one scope", param_hint="--scope")
-    scopes, seconds = [parse_scope(name) for name in scope], int(parse_duration(ttl).total_seconds())
+    scopes, seconds = choose(SCOPES, scope), int(parse_duration(ttl).total_seconds())
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         minted = client.mint_token(user, scopes, expires_in_s=seconds)
-    if as_json:
-        terminal.json(minted)
-        return
-    typer.echo(minted.token)
-    terminal.note(f"For {minted.user} until {minted.expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+    note = f"For {minted.user} until {minted.expires_at:%Y-%m-%d %H:%M:%S} UTC."
+    terminal.secret(minted, minted.token, note, as_json=as_json)
 
 
 @app.command()

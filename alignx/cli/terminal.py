@@ -6,11 +6,11 @@ their own; everything else is the same.
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import httpx
 import typer
@@ -23,6 +23,8 @@ from alignx.client.client import AlignX
 from alignx.client.errors import ClientError, ProblemError, Unreachable
 from alignx.client.retry import RetryPolicy
 from alignx.client.transport import DEFAULT_URL, key_from_environment
+
+C = TypeVar("C", bound=str)
 
 User = Annotated[str, typer.Argument(help="The user's id.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
@@ -54,6 +56,13 @@ def sanitize(text: str) -> str:
 
 def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def choose(known: tuple[C, ...], texts: Sequence[str]) -> tuple[C, ...]:
+    """The texts, each of which must be one of the known ones."""
+    if strange := [text for text in texts if text not in known]:
+        raise typer.BadParameter(f"{strange[0]!r} is none of {', '.join(known)}")
+    return tuple(word for text in texts for word in known if word == text)
 
 
 def create_console(*, stderr: bool = False) -> Console:
@@ -100,6 +109,14 @@ class Terminal:
 
     def json(self, model: BaseModel) -> None:
         typer.echo(model.model_dump_json(indent=2))
+
+    def secret(self, model: BaseModel, text: str, note: str, *, as_json: bool) -> None:
+        """Prints a new secret for a pipe and the note for a person, or the whole answer for machines."""
+        if as_json:
+            self.json(model)
+        else:
+            typer.echo(text)
+            self.note(note)
 
     def fail(self, error: ClientError) -> None:
         """Prints an error: the sentence, the fields, what to do, the request's id."""

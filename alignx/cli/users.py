@@ -1,16 +1,14 @@
 """`alignx users`: lists, counts and erases the users of the key's tenant."""
 
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, pluralize, sanitize
+from alignx.cli import display
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, pluralize
 from alignx.client.client import AlignX
-from alignx.schemas.many_users import MAX_ERASED, ListedUser, UserPage
+from alignx.schemas.many_users import MAX_ERASED
 
 app = typer.Typer(cls=ProblemGroup, no_args_is_help=True, help="Lists, counts and erases users.")
 Prefix = Annotated[str | None, typer.Option(help="What the users' ids begin with.")]
@@ -40,7 +38,7 @@ def list_users(
                 typer.echo(user.user)
             return
         page = client.users(prefix=prefix, after=after, limit=limit)
-    terminal.answer(page, _table(page), as_json=as_json)
+    terminal.answer(page, display.users(page.users), as_json=as_json)
     if page.next and not as_json:
         terminal.note(f"{page.total} in all. More: --after {page.next}")
 
@@ -83,40 +81,20 @@ def erase(
         if not yes:
             number = client.users(prefix=prefix, limit=1).total if prefix else len(names)
             typer.confirm(f"Erase everything kept of {pluralize(number, 'user')}?", abort=True, err=True)
-        erased, unknown = _erase_prefix(client, prefix) if prefix else _erase_named(client, names)
+        erased = _erase(client, list(dict.fromkeys(names)), prefix)
+    unknown = 0 if prefix else len(set(names)) - erased
     note = f"; of {unknown} nothing was kept" if unknown else ""
     terminal.note(f"Erased {pluralize(erased, 'user')}{note}.")
 
 
-def _erase_prefix(client: AlignX, prefix: str) -> tuple[int, int]:
+def _erase(client: AlignX, names: list[str], prefix: str | None) -> int:
+    """How many were erased: those of the prefix, or the named ones, each call again while it leaves some."""
+    calls = [names[start : start + MAX_ERASED] for start in range(0, len(names), MAX_ERASED)]
     erased = 0
-    while True:
-        done = client.erase_users(prefix=prefix)
-        erased += len(done.erased)
-        if not done.left:
-            return erased, 0
-
-
-def _erase_named(client: AlignX, names: list[str]) -> tuple[int, int]:
-    erased, known = 0, iter(dict.fromkeys(names))
-    left = list(islice(known, MAX_ERASED))
-    total = len(dict.fromkeys(names))
-    while left:
-        done = client.erase_users(left)
-        erased += len(done.erased)
-        if not done.left:
-            left = list(islice(known, MAX_ERASED))
-    return erased, total - erased
-
-
-def _table(page: UserPage) -> Table:
-    table = Table("user", "events", "pending", "version", "updated", "since")
-    for user in page.users:
-        table.add_row(*_cells(user))
-    return table
-
-
-def _cells(user: ListedUser) -> tuple[str | Text, ...]:
-    updated = f"{user.updated_at:%Y-%m-%d %H:%M}" if user.updated_at else "–"
-    numbers = (user.events, user.pending, user.version)
-    return (Text(sanitize(user.user)), *map(str, numbers), updated, f"{user.created_at:%Y-%m-%d}")
+    for named in [None] if prefix else calls:
+        while True:
+            done = client.erase_users(named, prefix=prefix)
+            erased += len(done.erased)
+            if not done.left:
+                break
+    return erased

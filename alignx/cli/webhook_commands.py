@@ -3,22 +3,14 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
+from alignx.cli import display
 from alignx.cli.keys import parse_duration
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, sanitize
-from alignx.schemas.webhooks import EVENT_TYPES, EventType, Webhook, WebhookChange, WebhookCreated, WebhookDelivery
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, choose
+from alignx.schemas.webhooks import EVENT_TYPES, WebhookChange, WebhookCreated
 
 app = typer.Typer(cls=ProblemGroup, no_args_is_help=True, help="Registers endpoints that are told of new versions.")
 Id = Annotated[str, typer.Argument(metavar="WEBHOOK", help="The endpoint's id.", show_default=False)]
-
-
-def parse_event(text: str) -> EventType:
-    for event in EVENT_TYPES:
-        if event == text:
-            return event
-    raise typer.BadParameter(f"{text!r} is none of {', '.join(EVENT_TYPES)}")
 
 
 @app.command()
@@ -36,7 +28,7 @@ def create(
     """
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
-        created = client.create_webhook(url, events=tuple(map(parse_event, event or EVENT_TYPES)))
+        created = client.create_webhook(url, events=choose(EVENT_TYPES, event or EVENT_TYPES))
     _show_secret(terminal, created, as_json=as_json)
 
 
@@ -51,10 +43,7 @@ def list_webhooks(ctx: typer.Context, as_json: Json = False) -> None:
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         page = client.webhooks()
-    table = Table("id", "url", "events", "state")
-    for webhook in page.webhooks:
-        table.add_row(*_cells(webhook.id, webhook.url, " ".join(webhook.events), _state(webhook)))
-    terminal.answer(page, table, as_json=as_json)
+    terminal.answer(page, display.webhooks(page.webhooks), as_json=as_json)
 
 
 @app.command()
@@ -133,10 +122,7 @@ def deliveries(
     terminal: Terminal = ctx.obj
     with terminal.client() as client:
         page = client.webhook_deliveries(webhook, limit=limit)
-    table = Table("id", "at", "event", "user", "status", "attempts", "answer")
-    for delivery in page.deliveries:
-        table.add_row(*_delivery_cells(delivery))
-    terminal.answer(page, table, as_json=as_json)
+    terminal.answer(page, display.deliveries(page.deliveries), as_json=as_json)
 
 
 @app.command()
@@ -158,25 +144,5 @@ def replay(
 
 
 def _show_secret(terminal: Terminal, created: WebhookCreated, *, as_json: bool) -> None:
-    if as_json:
-        terminal.json(created)
-        return
-    typer.echo(created.secret)
-    terminal.note(f"The secret of {created.id}. It is not shown again.")
-
-
-def _state(webhook: Webhook) -> str:
-    failing = f"failing since {webhook.failing_since:%Y-%m-%d %H:%M}" if webhook.failing_since else ""
-    return webhook.disabled or failing or "enabled"
-
-
-def _delivery_cells(delivery: WebhookDelivery) -> list[Text]:
-    event = delivery.event
-    answer = delivery.error or (str(delivery.response) if delivery.response else "")
-    head = (delivery.id, f"{event.timestamp:%Y-%m-%d %H:%M:%S}", event.type, event.data.user or "")
-    return _cells(*head, delivery.status, str(delivery.attempts), answer)
-
-
-def _cells(*texts: str) -> list[Text]:
-    """No markup and no control character is read in them."""
-    return [Text(sanitize(text)) for text in texts]
+    note = f"The secret of {created.id}. It is not shown again."
+    terminal.secret(created, created.secret, note, as_json=as_json)

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from alignx.client.endpoints import Call, dump, get, ignore_body, parse
+from alignx.client.endpoints import Call, dump, get, ignore_body, parse, post
 from alignx.schemas.tenants import (
     DAY_S,
     AuditPage,
@@ -39,7 +39,7 @@ from alignx.schemas.webhooks import (
 
 def create_key(request: KeyRequest) -> Call[KeyCreated]:
     """Makes an API key. It is not retried after a broken connection, which could make a second key."""
-    return Call("POST", "/admin/keys", parse(KeyCreated), content=dump(request), repeatable=False)
+    return post("/admin/keys", KeyCreated, request, repeatable=False)
 
 
 def keys(*, tenant: str | None = None, after: str | None = None, limit: int | None = None) -> Call[KeyList]:
@@ -51,7 +51,7 @@ def rotate_key(key_id: str, *, overlap_s: int = DAY_S, expires_at: datetime | No
     """Gives an API key a new secret; the one until now opens for `overlap_s` seconds longer. It is not retried after a
     broken connection, which would lose the first new secret."""
     request = RotateRequest(overlap_s=overlap_s, expires_at=expires_at)
-    return Call("POST", f"{_key_path(key_id)}/rotate", parse(KeyCreated), content=dump(request), repeatable=False)
+    return post(f"{_key_path(key_id)}/rotate", KeyCreated, request, repeatable=False)
 
 
 def revoke_key(key_id: str) -> Call[None]:
@@ -67,7 +67,7 @@ def mint_token(user: str, scopes: Sequence[Scope], *, expires_in_s: int = 600) -
     """A token for one user's browser or agent: it makes the calls of `scopes` for this user and nothing else. The
     client's key needs the scope `tokens:mint`, and each of `scopes`."""
     request = TokenRequest(user=user, scopes=tuple(scopes), expires_in_s=expires_in_s)
-    return Call("POST", "/v1/tokens", parse(TokenCreated), content=dump(request))
+    return post("/v1/tokens", TokenCreated, request)
 
 
 def audit(
@@ -105,8 +105,7 @@ def tenants(*, after: str | None = None, limit: int | None = None) -> Call[Tenan
 def create_webhook(url: str, *, events: Sequence[EventType] = EVENT_TYPES) -> Call[WebhookCreated]:
     """Registers an endpoint of the key's tenant; its secret goes to `verify_webhook`. It is not retried after a broken
     connection, which could register a second one."""
-    request = WebhookRequest(url=url, events=tuple(events))
-    return Call("POST", "/v1/webhooks", parse(WebhookCreated), content=dump(request), repeatable=False)
+    return post("/v1/webhooks", WebhookCreated, WebhookRequest(url=url, events=tuple(events)), repeatable=False)
 
 
 def webhooks() -> Call[WebhookList]:
@@ -127,13 +126,13 @@ def delete_webhook(webhook: str) -> Call[None]:
 def rotate_webhook(webhook: str, *, overlap_s: int = DAY_S) -> Call[WebhookCreated]:
     """Gives an endpoint a new secret; the one until now signs too for `overlap_s` seconds. It is not retried after a
     broken connection, which would lose the first new secret."""
-    path, content = f"{_webhook_path(webhook)}/rotate", dump(WebhookRotation(overlap_s=overlap_s))
-    return Call("POST", path, parse(WebhookCreated), content=content, repeatable=False)
+    body = WebhookRotation(overlap_s=overlap_s)
+    return post(f"{_webhook_path(webhook)}/rotate", WebhookCreated, body, repeatable=False)
 
 
 def test_webhook(webhook: str) -> Call[WebhookQueued]:
     """Sends an event of the type `webhook.test`."""
-    return Call("POST", f"{_webhook_path(webhook)}/test", parse(WebhookQueued))
+    return post(f"{_webhook_path(webhook)}/test", WebhookQueued)
 
 
 def webhook_deliveries(webhook: str, *, limit: int | None = None) -> Call[WebhookDeliveries]:
@@ -143,7 +142,7 @@ def webhook_deliveries(webhook: str, *, limit: int | None = None) -> Call[Webhoo
 
 def replay_webhook(webhook: str, delivery: str) -> Call[WebhookQueued]:
     """Sends a recent event again."""
-    return Call("POST", f"{_webhook_path(webhook)}/deliveries/{quote(delivery, safe='')}/replay", parse(WebhookQueued))
+    return post(f"{_webhook_path(webhook)}/deliveries/{quote(delivery, safe='')}/replay", WebhookQueued)
 
 
 def _webhook_path(webhook: str) -> str:

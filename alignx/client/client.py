@@ -1,13 +1,5 @@
 """The SDK: `AlignX` and its asynchronous twin `AsyncAlignX`.
 
-    from alignx import AlignX, ClickInteraction
-
-    with AlignX() as alignx:                       # ALIGNX_URL, ALIGNX_API_KEY
-        alignx.append("ada", [ClickInteraction(clicked="Tram lines", shown=("Tram lines", "Derby"))], wait=10)
-        print(alignx.preferences("ada").text)
-        for event in alignx.watch("ada"):          # as the summary is written
-            print(event)
-
 Both send the calls of `alignx/client/endpoints.py`. Temporary failures are retried
 (`alignx/client/retry.py`); every error is a `ClientError` (`alignx/client/errors.py`).
 """
@@ -37,15 +29,33 @@ from alignx.client.transport import (
     raise_unreachable,
     read_answer,
 )
-from alignx.schemas.many_users import LineOutcome, ListedUser, UserEvents
+from alignx.schemas.many_users import LineOutcome, ListedUser, UserEvents, UserPage
 from alignx.schemas.requests import ChatMode
-from alignx.schemas.summaries import StoredInteraction, SummaryVersion
+from alignx.schemas.summaries import InteractionList, StoredInteraction, SummaryVersion, VersionList
 
 T = TypeVar("T")
+P = TypeVar("P", UserPage, InteractionList, VersionList)
 
 PAGE = 1_000
 """Users of a page."""
 BROKEN_OFF = "The answer broke off before its end."
+
+
+def _pages(read: Callable[[Any], P]) -> Iterator[P]:
+    """Page after page, each read from where the one before it ends."""
+    page = read(None)
+    yield page
+    while page.next is not None:
+        page = read(page.next)
+        yield page
+
+
+async def _async_pages(read: Callable[[Any], Awaitable[P]]) -> AsyncIterator[P]:
+    page = await read(None)
+    yield page
+    while page.next is not None:
+        page = await read(page.next)
+        yield page
 
 
 class AlignX(Endpoints):
@@ -71,12 +81,8 @@ class AlignX(Endpoints):
 
     def all_users(self, *, prefix: str | None = None) -> Iterator[ListedUser]:
         """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
-        after: str | None = None
-        while True:
-            page = self.users(prefix=prefix, after=after, limit=PAGE)
+        for page in _pages(lambda after: self.users(prefix=prefix, after=after, limit=PAGE)):
             yield from page.users
-            if (after := page.next) is None:
-                return
 
     def append_all(self, lines: Iterable[UserEvents]) -> Iterator[LineOutcome]:
         """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
@@ -89,21 +95,13 @@ class AlignX(Endpoints):
 
     def all_events(self, user: str) -> Iterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""
-        after: str | None = None
-        while True:
-            page = self.events(user, after=after)
+        for page in _pages(lambda after: self.events(user, after=after)):
             yield from page.events
-            if (after := page.next) is None:
-                return
 
     def all_versions(self, user: str) -> Iterator[SummaryVersion]:
         """All versions, newest first, page by page."""
-        before: int | None = None
-        while True:
-            page = self.versions(user, before=before)
+        for page in _pages(lambda before: self.versions(user, before=before)):
             yield from page.versions
-            if (before := page.next) is None:
-                return
 
     def export(self, user: str) -> Iterator[bytes]:
         """All data of a user, as the bytes of a JSON-lines file."""
@@ -204,13 +202,9 @@ class AsyncAlignX(Endpoints):
 
     async def all_users(self, *, prefix: str | None = None) -> AsyncIterator[ListedUser]:
         """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
-        after: str | None = None
-        while True:
-            page = await self.users(prefix=prefix, after=after, limit=PAGE)
+        async for page in _async_pages(lambda after: self.users(prefix=prefix, after=after, limit=PAGE)):
             for user in page.users:
                 yield user
-            if (after := page.next) is None:
-                return
 
     async def append_all(self, lines: Iterable[UserEvents]) -> AsyncIterator[LineOutcome]:
         """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
@@ -224,23 +218,15 @@ class AsyncAlignX(Endpoints):
 
     async def all_events(self, user: str) -> AsyncIterator[StoredInteraction]:
         """The whole history, oldest first, page by page."""
-        after: str | None = None
-        while True:
-            page = await self.events(user, after=after)
+        async for page in _async_pages(lambda after: self.events(user, after=after)):
             for event in page.events:
                 yield event
-            if (after := page.next) is None:
-                return
 
     async def all_versions(self, user: str) -> AsyncIterator[SummaryVersion]:
         """All versions, newest first, page by page."""
-        before: int | None = None
-        while True:
-            page = await self.versions(user, before=before)
+        async for page in _async_pages(lambda before: self.versions(user, before=before)):
             for version in page.versions:
                 yield version
-            if (before := page.next) is None:
-                return
 
     async def export(self, user: str) -> AsyncIterator[bytes]:
         """All data of a user, as the bytes of a JSON-lines file."""

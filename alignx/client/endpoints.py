@@ -7,7 +7,7 @@ asynchronous client are both thin: they send a call and parse its answer (`align
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -17,6 +17,7 @@ from pydantic_core import from_json, to_json
 from alignx.client.streams import ChatAnswer
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.items import CatalogueItem, OfferedItem
+from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.requests import (
     CatalogueRequest,
     CatalogueStored,
@@ -116,7 +117,12 @@ def dump(model: BaseModel) -> bytes:
     return model.model_dump_json().encode()
 
 
-def _drop_none(**fields: str | float | None) -> dict[str, str | float]:
+def post(path: str, model: type[M], body: BaseModel | None = None, **more: Any) -> Call[M]:
+    """`more` are further fields of the call."""
+    return Call("POST", path, parse(model), content=None if body is None else dump(body), **more)
+
+
+def _drop_none(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -139,14 +145,9 @@ def append(
     headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
-    return Call(
-        "POST",
-        user_path(user, "events"),
-        parse(EventsAccepted),
-        headers=headers,
-        content=dump(EventsRequest(events=tuple(events), backfill=backfill)),
-        timeout_s=READ_TIMEOUT_S + WAIT_MARGIN_S if wait is None else wait + WAIT_MARGIN_S,
-    )
+    body = EventsRequest(events=tuple(events), backfill=backfill)
+    timeout_s = (READ_TIMEOUT_S if wait is None else wait) + WAIT_MARGIN_S
+    return post(user_path(user, "events"), EventsAccepted, body, headers=headers, timeout_s=timeout_s)
 
 
 def events(
@@ -165,8 +166,8 @@ def dead_letters(user: str, *, after: str | None = None, limit: int | None = Non
 def retry_dead_letters(user: str, event_ids: Sequence[str] | None = None) -> Call[RetryQueued]:
     """Puts dead letters back behind the user's pending events: those of `event_ids`, or all. Repeating the
     call puts none back twice."""
-    body = dump(RetryRequest(event_ids=None if event_ids is None else tuple(event_ids)))
-    return Call("POST", user_path(user, "dead-letters/retry"), parse(RetryQueued), content=body)
+    body = RetryRequest(event_ids=None if event_ids is None else tuple(event_ids))
+    return post(user_path(user, "dead-letters/retry"), RetryQueued, body)
 
 
 def export(user: str) -> Call[None]:
@@ -225,29 +226,21 @@ def diff(user: str, from_version: int, to_version: int) -> Call[VersionDiff]:
 
 def edit(user: str, text: str, *, if_match: str) -> Call[PreferencesRead]:
     """Replaces the text of the summary that has this ETag; 412 if it has changed since."""
-    return Call(
-        "PUT",
-        user_path(user, "preferences"),
-        _parse_preferences,
-        headers={"If-Match": if_match},
-        content=dump(EditRequest(text=text)),
-    )
+    return _write("PUT", user_path(user, "preferences"), EditRequest(text=text), if_match)
 
 
 def rollback(user: str, number: int, *, if_match: str) -> Call[PreferencesRead]:
     """Makes an earlier version's text current again, as a new version; 412 as for `edit`."""
-    return Call(
-        "POST",
-        user_path(user, "preferences/rollback"),
-        _parse_preferences,
-        headers={"If-Match": if_match},
-        content=dump(RollbackRequest(version=number)),
-    )
+    return _write("POST", user_path(user, "preferences/rollback"), RollbackRequest(version=number), if_match)
+
+
+def _write(method: str, path: str, body: BaseModel, if_match: str) -> Call[PreferencesRead]:
+    return Call(method, path, _parse_preferences, headers={"If-Match": if_match}, content=dump(body))
 
 
 def rebuild(user: str) -> Call[UpdateQueued]:
     """Requests a new summary from the whole history, dead letters included."""
-    return Call("POST", user_path(user, "preferences/rebuild"), parse(UpdateQueued))
+    return post(user_path(user, "preferences/rebuild"), UpdateQueued)
 
 
 # --- answers -----------------------------------------------------------------------------------
@@ -263,7 +256,7 @@ def select(
 ) -> Call[SelectResponse]:
     """The probability that the user would choose each of 2 to 26 items."""
     body = SelectRequest(query=query, items=tuple(items), method=method)
-    return Call("POST", user_path(user, "select"), parse(SelectResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
+    return post(user_path(user, "select"), SelectResponse, body, timeout_s=CHAT_TIMEOUT_S)
 
 
 def recommend(
@@ -277,8 +270,7 @@ def recommend(
 ) -> Call[RecommendResponse]:
     """The k candidates that suit the user best, best first."""
     body = RecommendRequest(query=query, candidates=tuple(candidates), k=k, method=method, explain=explain)
-    path = user_path(user, "recommend")
-    return Call("POST", path, parse(RecommendResponse), content=dump(body), timeout_s=CHAT_TIMEOUT_S)
+    return post(user_path(user, "recommend"), RecommendResponse, body, timeout_s=CHAT_TIMEOUT_S)
 
 
 def chat(
@@ -300,26 +292,38 @@ def chat(
     event of the user's history; default: as the tenant's settings say. `axes` weighs `helpful`, `harmless` and
     `honest`, where the deployment serves axis adapters.
     """
-    body: dict[str, Any] = {"messages": [dict(turn) for turn in messages]}
-    body |= _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature)
-    personalization: dict[str, Any] = {**_drop_none(mode=mode, max_history=max_history, learn=learn)}
-    if axes is not None:
-        personalization["axes"] = dict(axes)
-    if personalization:
-        body["personalization"] = personalization
-    if stream:
-        body["stream"] = True
+    weights = None if axes is None else dict(axes)
+    personalization = _drop_none(mode=mode, max_history=max_history, learn=learn, axes=weights)
+    more = _drop_none(user=user, model=model, max_tokens=max_tokens, temperature=temperature, stream=stream or None)
+    body = {"messages": [dict(turn) for turn in messages], **more}
+    content = to_json(body | ({"personalization": personalization} if personalization else {}))
     path = "/v1/chat/completions"
-    return Call("POST", path, ChatAnswer.from_response, content=to_json(body), timeout_s=CHAT_TIMEOUT_S)
+    return Call("POST", path, ChatAnswer.from_response, content=content, timeout_s=CHAT_TIMEOUT_S)
 
 
 def models() -> Call[tuple[str, ...]]:
     """The names of the models that chat can use; empty without an engine."""
-    return Call("GET", "/v1/models", _parse_model_names)
+    return Call(
+        "GET", "/v1/models", lambda response: tuple(str(each["id"]) for each in from_json(response.content)["data"])
+    )
 
 
-def _parse_model_names(response: httpx.Response) -> tuple[str, ...]:
-    return tuple(str(model["id"]) for model in from_json(response.content)["data"])
+def feedback(
+    response_id: str,
+    *,
+    user: str | None = None,
+    thumb: Literal["up", "down"] | None = None,
+    picked: int | None = None,
+    query: str = "",
+    chosen: str | None = None,
+    rejected: str | None = None,
+) -> Call[FeedbackStored]:
+    """Tells what the user made of an answer: a thumb, the `index` of the item picked, or the reply that was `chosen`
+    over another to `query`, which becomes a comparison of the history. Sent again it changes nothing."""
+    body = FeedbackRequest(
+        response_id=response_id, user=user, thumb=thumb, picked=picked, query=query, chosen=chosen, rejected=rejected
+    )
+    return post("/v1/feedback", FeedbackStored, body)
 
 
 # --- service -----------------------------------------------------------------------------------
@@ -337,4 +341,9 @@ def quality() -> Call[dict[str, Prequential]]:
 
 def model_trial() -> Call[ModelTrial]:
     """Whether a new model may write the summaries of the key's users."""
-    return Call("GET", "/v1/quality/trial", parse(ModelTrial))
+    return get("/v1/quality/trial", ModelTrial)
+
+
+def uplift() -> Call[Uplift]:
+    """What became of answers with and without personalization, and the difference with its 95 % interval."""
+    return get("/v1/quality/uplift", Uplift)

@@ -1,11 +1,6 @@
 """Cuts lines for many users into calls, and has those sent again that the service could not take yet.
 
-It does no I/O, so both clients and the command line share it:
-
-    sender = LineSender(lines)
-    while call := sender.next_call():
-        outcomes = sender.take(client.send(call))
-        sleep(sender.pause_s)
+It does no I/O, so both clients share it (`append_all`).
 """
 
 from collections import deque
@@ -37,12 +32,11 @@ class _Line:
 class LineSender:
     """Lines are numbered from 1 in the order given, over all calls."""
 
-    def __init__(self, lines: Iterable[UserEvents], retries: int = RETRIES) -> None:
+    def __init__(self, lines: Iterable[UserEvents]) -> None:
         self._further = (
             _Line(number, encode_line(line), max(1.0, len(line.events) / _EVENTS_OF_ONE))
             for number, line in enumerate(lines, 1)
         )
-        self._retries = retries
         self._waiting: deque[_Line] = deque()
         """To be sent before others, so that the lines of a user stay in order."""
         self._sent: list[_Line] = []
@@ -67,7 +61,7 @@ class LineSender:
         again: list[_Line] = []
         self.pause_s = 0.0
         for line, outcome in zip(self._sent, outcomes, strict=True):
-            if outcome.retry_after is not None and line.attempts <= self._retries:
+            if outcome.retry_after is not None and line.attempts <= RETRIES:
                 self.pause_s = max(self.pause_s, outcome.retry_after)
                 again.append(line)
             else:

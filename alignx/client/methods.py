@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, get_args, overload
 
-from alignx.client import admin_endpoints, endpoints, outcome_endpoints, user_endpoints
+from alignx.client import admin_endpoints, endpoints, user_endpoints
 from alignx.client.endpoints import Call
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Endpoints:
     ready = Method(endpoints.ready)
     quality = Method(endpoints.quality)
     model_trial = Method(endpoints.model_trial)
-    uplift = Method(outcome_endpoints.uplift)
-    feedback = Method(outcome_endpoints.feedback)
+    uplift = Method(endpoints.uplift)
+    feedback = Method(endpoints.feedback)
     create_key = Method(admin_endpoints.create_key)
     keys = Method(admin_endpoints.keys)
     rotate_key = Method(admin_endpoints.rotate_key)

@@ -8,7 +8,7 @@ from typing import Final
 
 import httpx
 
-from alignx.client.endpoints import READ_TIMEOUT_S, Call, dump, get, parse, user_path
+from alignx.client.endpoints import Call, dump, get, parse, post, user_path
 from alignx.schemas.forgetting import ForgetRequest, Forgotten
 from alignx.schemas.many_users import EraseRequest, LineOutcome, UserEvents, UserPage, UsersErased
 
@@ -47,7 +47,7 @@ def send_lines(lines: Sequence[bytes]) -> Call[tuple[LineOutcome, ...]]:
     body, headers = b"\n".join(lines), {"Content-Type": "application/jsonl"}
     if len(body) >= PACKED_BYTES:
         body, headers = gzip.compress(body, 3, mtime=0), {**headers, "Content-Encoding": "gzip"}
-    return Call("POST", "/v1/events", read, headers=headers, content=body, timeout_s=READ_TIMEOUT_S)
+    return Call("POST", "/v1/events", read, headers=headers, content=body)
 
 
 def erase_users(
@@ -58,7 +58,7 @@ def erase_users(
     named = None if users is None else tuple(users)
     more = {} if limit is None else {"limit": limit}
     body = EraseRequest.model_validate({"users": named, "prefix": prefix, **more})
-    return Call("POST", "/v1/erasures", parse(UsersErased), content=dump(body))
+    return post("/v1/erasures", UsersErased, body)
 
 
 def forget_event(user: str, event_id: str) -> Call[Forgotten]:
@@ -70,5 +70,4 @@ def forget_event(user: str, event_id: str) -> Call[Forgotten]:
 def forget_about(user: str, about: str, *, dry_run: bool = False) -> Call[Forgotten]:
     """Removes, as `forget_event` does, all events that are about an item (its id or title) or hold all of some
     words. A `dry_run` only tells what would go."""
-    body = ForgetRequest(about=about, dry_run=dry_run)
-    return Call("POST", user_path(user, "forget"), parse(Forgotten), content=dump(body))
+    return post(user_path(user, "forget"), Forgotten, ForgetRequest(about=about, dry_run=dry_run))

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from alignx.schemas.many_users import ListedUser, UserPage
 from tests.browser.conftest import go, sign_in
-from tests.live.suite import Suite, mock_engine
+from tests.live.suite import Suite
 
 SHORT = "TLS encrypts the line."
 LONG = "What a wonderful question! Let us dive deep into the amazing and endless world of TLS today!!!"
@@ -18,20 +18,18 @@ LONG = "What a wonderful question! Let us dive deep into the amazing and endless
 
 def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None:
     events = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(8)]
+    suite.tell("ada", *events, tenant="browser")
+    sign_in(page, suite, "ada")
+    expect(page.locator("#summary")).to_contain_text("short")
+
+    suite.tell("ada", "I want sources.", tenant="browser")  # a version that is written elsewhere shows by itself
+    expect(page.locator("#summary")).to_contain_text("I want sources.")
+
+    page.get_by_role("button", name="Edit", exact=True).click()
+    page.locator("#edit-text").fill("Short answers with <b>sources</b>.")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#summary")).to_have_text("Short answers with <b>sources</b>.")
     with suite.client("browser") as client:
-        client.post("/v1/users/ada/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
-        sign_in(page, suite, "ada")
-        expect(page.locator("#summary")).to_contain_text("short")
-
-        # A version that is written elsewhere shows by itself.
-        statement = {"type": "statement", "text": "I want sources."}
-        client.post("/v1/users/ada/events", json={"events": [statement]}).raise_for_status()
-        expect(page.locator("#summary")).to_contain_text("I want sources.")
-
-        page.get_by_role("button", name="Edit", exact=True).click()
-        page.locator("#edit-text").fill("Short answers with <b>sources</b>.")
-        page.get_by_role("button", name="Save").click()
-        expect(page.locator("#summary")).to_have_text("Short answers with <b>sources</b>.")
         assert client.get("/v1/users/ada/preferences?format=text").text == "Short answers with <b>sources</b>.\n"
 
     go(page, "Try")
@@ -42,9 +40,8 @@ def test_summary_appears_is_edited_and_decides(page: Page, suite: Suite) -> None
 
 
 def test_the_summary_stays_when_an_update_fails(page: Page, suite: Suite) -> None:
+    suite.tell("eve", "I want sources.", tenant="browser")
     with suite.client("browser") as client:
-        statement = {"type": "statement", "text": "I want sources."}
-        client.post("/v1/users/eve/events", json={"events": [statement]}, headers={"Prefer": "wait=10"})
         current = client.get("/v1/users/eve/preferences").text
     problem = '{"status": 502, "detail": "The model declines to write one."}'
     events = (("version", current), ("delta", '{"text": "I cannot help with that."}'), ("error", problem))
@@ -59,12 +56,9 @@ def test_the_summary_stays_when_an_update_fails(page: Page, suite: Suite) -> Non
 
 
 def test_a_sentence_opens_to_its_events(page: Page, suite: Suite) -> None:
+    jazz, _ = suite.tell("uma", "I love <b>jazz</b>.", "Green tea for me.", tenant="browser")["ids"]
     with suite.client("browser") as client:
-        texts = ("I love <b>jazz</b>.", "Green tea for me.")
-        statements = [{"type": "statement", "text": text} for text in texts]
-        answer = client.post("/v1/users/uma/events", json={"events": statements}, headers={"Prefer": "wait=10"})
         current = client.get("/v1/users/uma/preferences").json()
-    jazz, _ = answer.json()["ids"]
     gone = f"{int(jazz.split('-')[0]) - 5}-0"
     supported = {
         "id": "a",
@@ -92,18 +86,9 @@ def test_a_sentence_opens_to_its_events(page: Page, suite: Suite) -> None:
     page.unroute(pattern)
 
 
-def test_a_wrong_key_is_told(page: Page, suite: Suite) -> None:
-    page.goto(f"{suite.url}/console")
-    page.get_by_label("API key").fill("ax_0000_" + "a" * 52)
-    page.get_by_role("button", name="Open").click()
-    expect(page.locator("#notice")).to_contain_text(re.compile("key", re.IGNORECASE))
-
-
 def test_addresses_titles_and_storage_name_no_user(page: Page, suite: Suite) -> None:
-    user, text = "cara@example.org", "I collect enamel teapots."
-    with suite.client("browser") as client:
-        events = {"events": [{"type": "statement", "text": text}]}
-        client.post(f"/v1/users/{user}/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
+    user = "cara@example.org"
+    suite.tell(user, "I collect enamel teapots.", tenant="browser")
     sign_in(page, suite, user)
     expect(page.locator("#summary")).to_contain_text("teapots")
     for view in ("Timeline", "History", "Try", "Summary"):
@@ -118,9 +103,8 @@ def test_addresses_titles_and_storage_name_no_user(page: Page, suite: Suite) -> 
 
 
 def test_a_version_is_compared_and_restored(page: Page, suite: Suite) -> None:
+    suite.tell("rosa", "I want sources.", tenant="browser")
     with suite.client("browser") as client:
-        events = {"events": [{"type": "statement", "text": "I want sources."}]}
-        client.post("/v1/users/rosa/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
         for text in ("Likes short answers with sources.", "Likes long answers with sources."):
             etag = client.get("/v1/users/rosa/preferences").headers["ETag"]
             client.put("/v1/users/rosa/preferences", json={"text": text}, headers={"If-Match": etag}).raise_for_status()
@@ -156,10 +140,10 @@ def test_the_word_diff_loses_no_word(page: Page, suite: Suite) -> None:
 
 
 def test_history_is_filtered_exported_and_erased(page: Page, suite: Suite, tmp_path: Path) -> None:
-    events = [{"type": "statement", "text": f"I like number {i}."} for i in range(25)]
-    events.insert(3, {"type": "purchase", "item": {"title": "Oak table"}, "considered": []})
+    texts = [f"I like number {i}." for i in range(25)]
+    table = {"type": "purchase", "item": {"title": "Oak table"}, "considered": []}
+    suite.tell("nils", *texts[:3], table, *texts[3:], tenant="browser")
     with suite.client("browser") as client:
-        client.post("/v1/users/nils/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
         sign_in(page, suite, "nils")
         go(page, "History")
         rows = page.locator(".events > li")
@@ -194,11 +178,9 @@ def test_history_is_filtered_exported_and_erased(page: Page, suite: Suite, tmp_p
 
 
 def test_one_event_and_all_about_something_are_forgotten(page: Page, suite: Suite) -> None:
-    texts = ("I am allergic to salmon.", "Grilled salmon on Fridays.", "I walk to work.")
-    events = [{"type": "statement", "text": text} for text in texts]
-    events.insert(1, {"type": "purchase", "item": "Oak table"})
+    texts, table = ("Grilled salmon on Fridays.", "I walk to work."), {"type": "purchase", "item": "Oak table"}
+    suite.tell("mona", "I am allergic to salmon.", table, *texts, tenant="browser")
     with suite.client("browser") as client:
-        client.post("/v1/users/mona/events", json={"events": events}, headers={"Prefer": "wait=10"}).raise_for_status()
         sign_in(page, suite, "mona")
         go(page, "History")
         rows, dialog = page.locator(".events > li"), page.get_by_role("dialog")
@@ -242,9 +224,7 @@ def test_dead_letters_are_tried_again(page: Page, suite: Suite) -> None:
         else:
             route.fulfill(json={"events": [] if asked else [letter], "next": None})
 
-    with suite.client("browser") as client:
-        events = {"events": [{"type": "statement", "text": "I want sources."}]}
-        client.post("/v1/users/dora/events", json=events, headers={"Prefer": "wait=10"}).raise_for_status()
+    suite.tell("dora", "I want sources.", tenant="browser")
     page.route(re.compile("/v1/users/dora/dead-letters"), answer)
     sign_in(page, suite, "dora")
     go(page, "History")
@@ -286,6 +266,7 @@ def test_a_key_is_made_used_rotated_and_revoked(page: Page, suite: Suite) -> Non
     assert _status(suite, key, "/admin/keys") == 403
     page.get_by_role("button", name="Done").click()
     assert key not in page.content()
+    page.get_by_label("Tenant", exact=True).first.select_option("keys-of-the-feed")
 
     page.get_by_role("button", name="Rotate feed").click()
     page.get_by_role("dialog").get_by_label("The secret until now opens for").select_option("0")
@@ -299,7 +280,6 @@ def test_a_key_is_made_used_rotated_and_revoked(page: Page, suite: Suite) -> Non
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(page.locator("#notice")).to_contain_text("revoked")
     assert _status(suite, rotated, "/v1/quality") == 401
-    page.get_by_label("Tenant", exact=True).first.select_option("keys-of-the-feed")
     expect(page.locator(".audit > li")).to_have_text(
         [re.compile(f"key.{act}") for act in ("revoked", "rotated", "created")]
     )
@@ -344,43 +324,20 @@ def test_settings_are_changed_refused_by_field_and_given_back(page: Page, suite:
     assert httpx.get(path, headers=headers).json()["overridden"] == ["denied_topics", "event_ttl"]
 
 
-def test_chat_asks_in_all_modes_side_by_side(page: Page, suite: Suite) -> None:
-    asked: list[str] = []
-
-    def answer(route: Route) -> None:
-        mode = route.request.post_data_json["personalization"]["mode"]
-        asked.append(mode)
-        piece = json.dumps({"choices": [{"delta": {"content": f"Answered by {mode}."}}]})
-        route.fulfill(content_type="text/event-stream", body=f"data: {piece}\n\ndata: [DONE]\n\n")
-
-    page.route(re.compile("/v1/models"), lambda route: route.fulfill(json={"data": [{"id": "qwen"}]}))
-    page.route(re.compile("/v1/chat/completions"), answer)
-    sign_in(page, suite, "ida")
+def test_an_engine_answers_in_the_modes_that_are_asked_for_side_by_side(page: Page, talking_suite: Suite) -> None:
+    events = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(3)]
+    talking_suite.tell("ada", *events, tenant="browser")
+    sign_in(page, talking_suite, "ada")
     go(page, "Try")
-    page.get_by_role("group", name="Answer from").get_by_label("pba").uncheck()
-    page.get_by_label("Message").fill("How do I poach an egg?")
+    page.get_by_role("group", name="Answer from").get_by_label("direct").uncheck()
+    page.get_by_label("Message").fill("What is TLS?")
     page.get_by_role("button", name="Send", exact=True).click()
-    modes = ["none", "summary", "ica", "direct"]
     expect(page.locator(".column-card")).to_have_count(4)
-    for mode in modes:
-        expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text(f"Answered by {mode}.")
-    assert sorted(asked) == sorted(modes)
-
-
-def test_an_engine_answers_in_every_mode(page: Page, tmp_path: Path) -> None:
-    with mock_engine(tmp_path) as url, Suite(tmp_path, {"ALIGNX_ENGINE__URL": f"{url}/v1"}).running() as served:
-        events = [{"type": "comparison", "query": f"q{i}", "chosen": SHORT, "rejected": LONG} for i in range(3)]
-        with served.client("browser") as client:
-            client.post("/v1/users/ada/events", json={"events": events}, headers={"Prefer": "wait=10"})
-        sign_in(page, served, "ada")
-        go(page, "Try")
-        page.get_by_label("Message").fill("What is TLS?")
-        page.get_by_role("button", name="Send", exact=True).click()
-        for mode in ("none", "summary", "ica", "pba", "direct"):
-            expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text("a liking for short answers")
-        expect(page.locator(".column-card[aria-label=summary]")).to_contain_text("summary version 1")
-        go(page, "System")
-        expect(page.get_by_text("mock", exact=True)).to_be_visible()
+    for mode in ("none", "summary", "ica", "pba"):
+        expect(page.locator(f".column-card[aria-label={mode}]")).to_contain_text("You said: What is TLS?")
+    expect(page.locator(".column-card[aria-label=summary]")).to_contain_text("summary version 1")
+    go(page, "System")
+    expect(page.get_by_text("mock", exact=True)).to_be_visible()
 
 
 def test_a_number_under_half_is_explained(page: Page, suite: Suite) -> None:

@@ -4,14 +4,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import Page, expect
 
 from tests.conftest import free_port
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import ROOT, Suite, mock_engine, wait_until_up
 
 
 def test_the_page_learns_from_its_reader(page: Page, tmp_path: Path) -> None:
@@ -26,7 +24,7 @@ def test_the_page_learns_from_its_reader(page: Page, tmp_path: Path) -> None:
                 [sys.executable, "examples/web/app.py"], cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}
             )
             try:
-                _wait(origin, server)
+                wait_until_up(origin, server)
                 page.goto(origin)
                 expect(page.locator("#summary")).to_have_text("Nothing yet.")
                 title = page.locator("#items button").first.inner_text()
@@ -41,16 +39,3 @@ def test_the_page_learns_from_its_reader(page: Page, tmp_path: Path) -> None:
             finally:
                 server.terminate()
                 server.wait(10)
-
-
-def _wait(origin: str, server: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 20
-    while True:
-        try:
-            httpx.get(origin, timeout=2).raise_for_status()
-        except httpx.HTTPError:
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        else:
-            return

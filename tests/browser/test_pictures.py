@@ -3,8 +3,8 @@
 make pictures    # writes those of README and docs to docs/pictures; all of them to var/pictures
 """
 
-import json
 import os
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -24,15 +24,10 @@ TENANT, USER = "pictures", "demo-shopper"
 @pytest.fixture(scope="module", autouse=True)
 def histories(suite: Suite) -> None:
     """The users of the demo, in its parts, so that the summaries have versions."""
-    with suite.client(TENANT) as client:
-        for user in load_plan().users:
-            events = [json.loads(event.model_dump_json(exclude_none=True)) for event in user.events()]
-            start = 0
-            for size in user.parts:
-                body = {"events": events[start : start + size]}
-                wait = {"Prefer": "wait=10"}
-                client.post(f"/v1/users/{user.user}/events", json=body, headers=wait).raise_for_status()
-                start += size
+    for user in load_plan().users:
+        events = iter([event.model_dump(mode="json", exclude_none=True) for event in user.events()])
+        for size in user.parts:
+            suite.tell(user.user, *islice(events, size), tenant=TENANT)
 
 
 def open_view(page: Page, suite: Suite, view: str) -> None:

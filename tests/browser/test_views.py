@@ -28,6 +28,7 @@ WIDTHS = (1440, 390)
 USER = "ada.lovelace@example.org"
 TENANT = "gallery"
 EVENT_STREAM = {"Content-Type": "text/event-stream"}
+DOWN = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
 OFFICE = "office"  # where admin keys are: few
 SHORT = "Twelve minutes, and five more with the lid on."
 LONG = "Oh, rice! What a lovely choice! There is so much to say about steam before we begin, so let us take our time!"
@@ -58,17 +59,14 @@ def history(suite: Suite) -> None:
         {"type": "dialogue", "messages": turns},
         {"type": "demographic", "text": "Lives in Turin."},
     ]
+    for events in (comparisons, others):
+        suite.tell(USER, *events, tenant=TENANT)
+    text = "Likes short, matter-of-fact answers that name their sources. Buys wooden furniture."
+    changed = text.replace("short, matter-of-fact", "brief and plain") + " Lives in Turin."
+    path, last = f"/v1/users/{USER}/preferences", {"If-Match": "*"}
     with suite.client(TENANT) as client:
-        for events in (comparisons, others):
-            body = {"events": events}
-            client.post(f"/v1/users/{USER}/events", json=body, headers={"Prefer": "wait=10"}).raise_for_status()
-        etag = client.get(f"/v1/users/{USER}/preferences").headers["ETag"]
-        text = "Likes short, matter-of-fact answers that name their sources. Buys wooden furniture."
-        edit = {"text": text}
-        client.put(f"/v1/users/{USER}/preferences", json=edit, headers={"If-Match": etag}).raise_for_status()
-        etag = client.get(f"/v1/users/{USER}/preferences").headers["ETag"]
-        edit = {"text": text.replace("short, matter-of-fact", "brief and plain") + " Lives in Turin."}
-        client.put(f"/v1/users/{USER}/preferences", json=edit, headers={"If-Match": etag}).raise_for_status()
+        for own in (text, changed):
+            client.put(path, json={"text": own}, headers=last).raise_for_status()
 
 
 # --- states ------------------------------------------------------------------------------------
@@ -93,6 +91,17 @@ def view(name: str, *, admin: bool = False, user: str = USER) -> Step:
     return step
 
 
+def asked(name: str, button: str, *, admin: bool = False) -> Step:
+    """A view with the dialog that its first button of such a name opens."""
+
+    def step(page: Page, suite: Suite) -> None:
+        view(name, admin=admin)(page, suite)
+        page.get_by_role("button", name=re.compile(button)).first.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+
+    return step
+
+
 def signed_out(page: Page, suite: Suite) -> None:
     page.goto(f"{suite.url}/console")
     expect(page.locator("#health")).to_have_text("ready")
@@ -102,16 +111,14 @@ def wrong_key(page: Page, suite: Suite) -> None:
     signed_out(page, suite)
     page.get_by_label("API key").fill("ax_0000_" + "a" * 52)
     page.get_by_role("button", name="Open").click()
-    expect(page.locator("#notice")).to_be_visible()
+    expect(page.locator("#notice")).to_contain_text(re.compile("key", re.IGNORECASE))
 
 
 def users_listed(page: Page, suite: Suite) -> None:
     """By the gateway itself: the fields of a user and of the page are those that it sends."""
     post = {"type": "post", "text": "I sold my car."}
-    with suite.client("crowd") as client:
-        for number, name in enumerate(("grace.hopper@example.org", "u-4711", "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1")):
-            body = {"events": [post] * (number + 1)}
-            client.post(f"/v1/users/{name}/events", json=body, headers={"Prefer": "wait=10"}).raise_for_status()
+    for number, name in enumerate(("grace.hopper@example.org", "u-4711", "5f0c0d9e-94a8-4c1e-9e53-0c1a52b6a8c1"), 1):
+        suite.tell(name, *[post] * number, tenant="crowd")
     sign_in(page, suite, tenant="crowd")
     expect(page.locator(".users > li")).to_have_count(3)
     expect(page.locator(".users > li").nth(2)).to_contain_text("2 events · version 1 of ")
@@ -131,25 +138,16 @@ def summary_open(page: Page, suite: Suite) -> None:
     quality = {"profile": {"comparisons": 9, "accuracy": 0.89, "low": 0.56, "high": 0.98, "mean_probability": 0.8}}
     state = {"created_at": now(), "events_total": 16, "pending": 3, "waiting_for": "cadence", "quality": quality}
     stream = f"event: version\ndata: {json.dumps(current | {'claims': claims} | state)}\n\n"
-    page.route(
-        re.compile("/preferences/stream"), lambda route: route.fulfill(content_type="text/event-stream", body=stream)
-    )
+    page.route(re.compile("/preferences/stream"), lambda route: route.fulfill(headers=EVENT_STREAM, body=stream))
     sign_in(page, suite, USER, TENANT)
     page.locator(".claims summary").first.click()
     expect(page.locator(".evidence li")).to_have_count(1)
 
 
 def summary_failing(page: Page, suite: Suite) -> None:
-    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
-    answer(page, "/preferences/stream", problem, status=503)
+    answer(page, "/preferences/stream", DOWN, status=503)
     sign_in(page, suite, USER, TENANT)
     expect(page.locator("#summary")).to_contain_text("Redis does not answer")
-
-
-def edited(page: Page, suite: Suite) -> None:
-    view("Summary")(page, suite)
-    page.get_by_role("button", name="Edit", exact=True).click()
-    expect(page.get_by_role("dialog")).to_be_visible()
 
 
 def now(hours: float = 0) -> str:
@@ -179,11 +177,6 @@ def timeline_open(page: Page, suite: Suite) -> None:
     expect(page.locator(".diff")).to_have_count(2)
 
 
-def restore_asked(page: Page, suite: Suite) -> None:
-    view("Timeline")(page, suite)
-    page.get_by_role("button", name=re.compile("Restore version")).first.click()
-
-
 def dead_letters(page: Page, suite: Suite) -> None:
     interaction = {"type": "statement", "text": "I want sources, not opinions."}
     letter = {"event_id": "5-0", "error": "The engine gave no summary after 5 attempts.", "failed_at": now()}
@@ -193,22 +186,24 @@ def dead_letters(page: Page, suite: Suite) -> None:
 
 
 def erase_asked(page: Page, suite: Suite) -> None:
-    view("History")(page, suite)
-    page.get_by_role("button", name="Erase this user").click()
+    asked("History", "Erase this user")(page, suite)
     page.get_by_role("dialog").get_by_role("textbox").fill(USER)
 
 
 def forget_event_asked(page: Page, suite: Suite) -> None:
-    view("History")(page, suite)
-    page.get_by_role("button", name=re.compile("^Forget the comparison")).first.click()
+    asked("History", "^Forget the comparison")(page, suite)
     expect(page.get_by_role("dialog")).to_contain_text("Rice, 0?")
+
+
+def ask_about(page: Page, words: str) -> None:
+    page.get_by_label("About").fill(words)
+    page.get_by_role("button", name="Show what would go").click()
 
 
 def forget_asked(page: Page, suite: Suite) -> None:
     """By the gateway itself, which only tells what would go."""
     view("History")(page, suite)
-    page.get_by_label("About").fill("rice")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "rice")
     expect(page.get_by_role("button", name="Forget 9 events")).to_be_visible()
 
 
@@ -231,9 +226,8 @@ def forgotten(page: Page, suite: Suite) -> None:
 
 
 def forget_failing(page: Page, suite: Suite) -> None:
-    problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
     forget_event_asked(page, suite)
-    answer(page, r"/events/[\d-]+$", problem, status=503)
+    answer(page, r"/events/[\d-]+$", DOWN, status=503)
     page.get_by_role("button", name="Forget the event").click()
     expect(page.get_by_role("alert")).to_contain_text("Redis does not answer")
 
@@ -241,15 +235,13 @@ def forget_failing(page: Page, suite: Suite) -> None:
 def forget_offline(page: Page, suite: Suite) -> None:
     view("History")(page, suite)
     page.context.set_offline(offline=True)
-    page.get_by_label("About").fill("rice")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "rice")
     expect(page.locator("#notice")).to_contain_text("The gateway does not answer")
 
 
 def nothing_to_forget(page: Page, suite: Suite) -> None:
     view("History")(page, suite)
-    page.get_by_label("About").fill("submarines")
-    page.get_by_role("button", name="Show what would go").click()
+    ask_about(page, "submarines")
     expect(page.get_by_text("Nothing that is kept is about “submarines”.")).to_be_visible()
 
 
@@ -295,11 +287,6 @@ def keys_made(page: Page, suite: Suite) -> None:
     page.locator("form.inset").get_by_label("Tenant").fill(OFFICE)
     page.get_by_role("button", name="Make the key").click()
     expect(page.locator(".secret")).to_be_visible()
-
-
-def revoke_asked(page: Page, suite: Suite) -> None:
-    view("Keys", admin=True)(page, suite)
-    page.get_by_role("button", name=re.compile("^Revoke")).first.click()
 
 
 def settings_wrong(page: Page, suite: Suite) -> None:
@@ -364,8 +351,7 @@ def uplift_loading(page: Page, suite: Suite) -> None:
 
 def failing(path: str, name: str) -> Step:
     def step(page: Page, suite: Suite) -> None:
-        problem = {"type": "urn:alignx:problem:store_unavailable", "detail": "Redis does not answer. Try again."}
-        answer(page, path, problem, status=503)
+        answer(page, path, DOWN, status=503)
         view(name, admin=True)(page, suite)
         expect(page.locator(".note").first).to_be_visible()
 
@@ -403,11 +389,11 @@ STATES: dict[str, Step] = {
     "summary": view("Summary"),
     "summary-claims": summary_open,
     "summary-failing": summary_failing,
-    "summary-edit": edited,
+    "summary-edit": asked("Summary", "^Edit$"),
     "summary-unknown": view("Summary", user="nobody"),
     "timeline": view("Timeline"),
     "timeline-open": timeline_open,
-    "timeline-restore": restore_asked,
+    "timeline-restore": asked("Timeline", "Restore version"),
     "timeline-unknown": view("Timeline", user="nobody"),
     "history": view("History"),
     "history-dead-letters": dead_letters,
@@ -425,7 +411,7 @@ STATES: dict[str, Step] = {
     "try-tried": tried,
     "keys": view("Keys", admin=True),
     "keys-made": keys_made,
-    "keys-revoke": revoke_asked,
+    "keys-revoke": asked("Keys", "^Revoke", admin=True),
     "keys-forbidden": view("Keys"),
     "settings": view("Settings", admin=True),
     "settings-wrong": settings_wrong,

@@ -14,8 +14,6 @@ import argparse
 import asyncio
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,7 +24,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
-import httpx
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -34,15 +31,15 @@ from tests.chaos import crowd as people
 from tests.chaos.crowd import Crowd
 from tests.chaos.mock_engine import MARKER
 from tests.conftest import fill_disk
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import Suite, day_and_commit, mock_engine
 
 PAUSE_S = (0.2, 0.6)
 """Between two faults."""
 STOPPED_S = (0.5, 2.5)
 """How long a process is stopped: a lease of `people.FAST` is 1.5 s."""
 DOWN_S = 0.3
-READ, ERASED = 10, 5
-"""Users who are read all along, and who are erased."""
+ERASED = 5
+"""Users who are erased."""
 
 
 @dataclass
@@ -138,7 +135,7 @@ async def read_on(session: aiohttp.ClientSession, crowd: Crowd, counts: Counter[
     """Reads some users until it is cancelled; a later answer may never know less than an earlier one."""
     known: dict[str, tuple[int, int]] = {}
     while True:
-        for name in crowd.names()[:READ]:
+        for name in crowd.names()[: people.READ]:
             try:
                 async with session.get(f"/v1/users/{name}/preferences") as answer:
                     counts[f"read {answer.status}"] += 1
@@ -189,22 +186,7 @@ def run_seed(suite: Suite, engine: str, crowd: Crowd) -> Counter[str]:
     counts, started = Counter[str](), time.monotonic()
     asyncio.run(send_under_faults(suite, crowd, counts))
     suite.wait_ready(("preference", "worker", "gateway"))
-    names = crowd.names()
-    with suite.client(people.TENANT) as client:
-        summaries = people.settle(client, names[:-ERASED])
-        versions = 0
-        for user, summary in enumerate(summaries):
-            people.check_kept(client, names[user], crowd.markers(user), summary)
-            if user < READ:
-                versions += people.check_versions(client, names[user], crowd.markers(user))
-        for name in names[-ERASED:]:
-            assert client.get(f"/v1/users/{name}/preferences").status_code == 404, "an erased user is back"
-        seen = httpx.get(f"{engine}/seen").json()
-        assert seen["foreign"] == 0
-        counts["versions"] = sum(summary["version"] for summary in summaries)
-        sys.stdout.write(people.report(crowd, counts, seen, counts["versions"], time.monotonic() - started) + "\n\n")
-        people.check_nothing_remains(suite, client, names[:-ERASED])
-    people.check_logs(suite)
+    people.check_all(suite, engine, crowd, counts, started, erased=ERASED)
     return counts
 
 
@@ -233,13 +215,11 @@ def row(crowd: Crowd, counts: Counter[str]) -> str:
 
 
 def page(rows: Sequence[str]) -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     head = (
         "# Chaos",
         "",
         "Written by `make chaos-campaign`. A seed that loses, doubles, moves or brings back anything ends the run, and",
-        f"leaves no page. {time.strftime('%Y-%m-%d')}, commit {commit}.",
+        f"leaves no page. {day_and_commit()}.",
         "",
         "| seed | users | events | faults | tried again | versions |",
         "|---|---|---|---|---|---|",

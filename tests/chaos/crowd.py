@@ -6,6 +6,7 @@ versions and the summary of each user tell what became of each event.
 
 import asyncio
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,8 @@ FAST = {
 }
 """Settings under which what a fault holds up goes on soon after it."""
 SETTLED_WITHIN_S = 40.0
+READ = 10
+"""Users whose versions are read as well."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,30 @@ def open_session(suite: Suite) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(suite.url, headers=headers, timeout=timeout, connector=aiohttp.TCPConnector(limit=0))
 
 
-def settle(client: httpx.Client, names: Sequence[str], within_s: float = SETTLED_WITHIN_S) -> list[dict[str, Any]]:
+def check_all(
+    suite: Suite, engine: str, crowd: Crowd, counts: Counter[str], started: float, *, erased: int = 0
+) -> None:
+    """Raises AssertionError for what was lost, doubled, moved or brought back; of the last users, `erased` are."""
+    names = crowd.names()
+    kept, gone = names[: len(names) - erased], names[len(names) - erased :]
+    with suite.client(TENANT) as client:
+        for user, summary in enumerate(settle(client, kept)):
+            check_kept(client, kept[user], crowd.markers(user), summary)
+            counts["versions"] += summary["version"]
+            if user < READ:
+                check_versions(client, kept[user], crowd.markers(user))
+        for name in gone:
+            assert client.get(f"/v1/users/{name}/preferences").status_code == 404, "an erased user is back"
+        seen = httpx.get(f"{engine}/seen").json()
+        assert seen["foreign"] == 0
+        sys.stdout.write(report(crowd, counts, seen, time.monotonic() - started) + "\n\n")
+        check_nothing_remains(suite, client, kept)
+    check_logs(suite)
+
+
+def settle(client: httpx.Client, names: Sequence[str]) -> list[dict[str, Any]]:
     """Every user's summary, once nothing is pending."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + SETTLED_WITHIN_S
     while True:
         found = [client.get(f"/v1/users/{name}/preferences").json() for name in names]
         if not any(summary["pending"] for summary in found):
@@ -144,9 +168,9 @@ def check_kept(client: httpx.Client, name: str, markers: Sequence[str], summary:
     assert client.get(f"/v1/users/{name}/dead-letters").json()["events"] == []
 
 
-def check_versions(client: httpx.Client, name: str, markers: Sequence[str]) -> int:
-    """Each kept version goes on from the one before; returns how many there are. A worker that lost its lease and
-    wrote all the same would leave a version that does not."""
+def check_versions(client: httpx.Client, name: str, markers: Sequence[str]) -> None:
+    """Each kept version goes on from the one before. A worker that lost its lease and wrote all the same would leave a
+    version that does not."""
     versions = client.get(f"/v1/users/{name}/preferences/versions").json()["versions"]
     texts = [
         client.get(f"/v1/users/{name}/preferences/versions/{version['version']}").json()["text"]
@@ -156,7 +180,6 @@ def check_versions(client: httpx.Client, name: str, markers: Sequence[str]) -> i
     for earlier, later in pairwise(read):
         assert later[: len(earlier)] == earlier
         assert later == markers[: len(later)]
-    return len(read)
 
 
 def check_nothing_remains(suite: Suite, client: httpx.Client, names: Sequence[str]) -> None:
@@ -187,9 +210,9 @@ def check_logs(suite: Suite) -> None:
         assert "Task exception was never retrieved" not in text, name
 
 
-def report(crowd: Crowd, counts: Counter[str], seen: dict[str, Any], versions: int, seconds: float) -> str:
+def report(crowd: Crowd, counts: Counter[str], seen: dict[str, Any], seconds: float) -> str:
     """What happened, in lines."""
-    events = crowd.users * crowd.events
+    events, versions = crowd.users * crowd.events, counts["versions"]
     faults = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()) if name.startswith("fault "))
     answers = {name: count for name, count in sorted(counts.items()) if name[:6] in ("status", "broken")}
     lines = (

@@ -10,12 +10,10 @@ import asyncio
 import os
 import random
 import signal
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.chaos import crowd as people
@@ -52,25 +50,11 @@ async def kill_in_turn(suite: Suite, counts: Counter[str]) -> None:
 
 
 def test_nothing_is_lost_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counts: Counter[str] = Counter()
-    started = time.monotonic()
+    counts, started = Counter[str](), time.monotonic()
     with mock_engine(tmp_path, str(CROWD.seed)) as engine:
         suite = ManySuite(tmp_path, people.FAST | {"ALIGNX_ENGINE__URL": f"{engine}/v1"}, cluster=True)
-        try:
-            suite.up()
+        with suite.running(), capsys.disabled():
             asyncio.run(people.send(suite, CROWD, counts, kill_in_turn))
             suite.wait_ready(suite.names)
-            with suite.client(people.TENANT) as client:
-                summaries = people.settle(client, CROWD.names())
-                seen = httpx.get(f"{engine}/seen").json()
-                versions = sum(summary["version"] for summary in summaries)
-                with capsys.disabled():
-                    sys.stdout.write(people.report(CROWD, counts, seen, versions, time.monotonic() - started) + "\n")
-                assert seen["foreign"] == 0
-                for user, (name, summary) in enumerate(zip(CROWD.names(), summaries, strict=True)):
-                    people.check_kept(client, name, CROWD.markers(user), summary)
-                people.check_nothing_remains(suite, client, CROWD.names())
-            people.check_logs(suite)
-        finally:
-            suite.down()
+            people.check_all(suite, engine, CROWD, counts, started)
     assert counts["fault primary killed"] == 3

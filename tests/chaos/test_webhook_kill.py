@@ -5,14 +5,10 @@
 The endpoint refuses every third request and verifies each by the public library of Standard Webhooks.
 """
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -20,6 +16,8 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from tests.chaos.crowd import FAST
+from tests.conftest import wait_until
+from tests.live.receiver import receiving
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
@@ -41,58 +39,26 @@ WITHIN_S = 60.0
 class Received:
     """What the endpoint has accepted; `secret` is known once it is registered."""
 
-    url: str = ""
     secret: str = ""
     versions: set[tuple[str, int]] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     requests: int = 0
     faults: list[str] = field(default_factory=list)
 
-
-@contextmanager
-def receiving() -> Iterator[Received]:
-    received, numbers = Received(), itertools.count()
-
-    class Endpoint(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            refused = next(numbers) % 3 == 2
-            received.requests += 1
-            if not refused:
-                take(body, {name.lower(): value for name, value in self.headers.items()})
-            self.send_response(503 if refused else 204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the name in the base class
-            pass
-
-    def take(body: bytes, headers: dict[str, str]) -> None:
+    def take(self, _: str, headers: Mapping[str, str], body: bytes) -> int:
+        self.requests += 1
+        if self.requests % 3 == 0:
+            return 503
         try:
-            event = Webhook(received.secret).verify(body, headers)
+            event = Webhook(self.secret).verify(body, dict(headers))
         except Exception as error:  # the thread's own would go unseen
-            received.faults.append(repr(error))
-            return
+            self.faults.append(repr(error))
+            return 204
         if event["type"] == "preferences.version":
-            received.versions.add((event["data"]["user"], event["data"]["version"]))
+            self.versions.add((event["data"]["user"], event["data"]["version"]))
         elif event["type"] == "user.erased":
-            received.erased.add(event["data"]["user"])
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    received.url = f"http://127.0.0.1:{server.server_address[1]}/hook"
-    try:
-        yield received
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not true():
-        assert time.monotonic() < deadline, "what was waited for did not happen"
-        time.sleep(0.05)
+            self.erased.add(event["data"]["user"])
+        return 204
 
 
 def send(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Response:
@@ -106,7 +72,7 @@ def send(client: httpx.Client, method: str, path: str, **more: Any) -> httpx.Res
             return False
         return answers[-1].is_success or answers[-1].status_code == 404
 
-    until(is_answered)
+    wait_until(is_answered, WITHIN_S)
     return answers[-1]
 
 
@@ -114,16 +80,17 @@ def written(client: httpx.Client) -> set[tuple[str, int]]:
     """Every version of every user, once no event waits."""
     found = set[tuple[str, int]]()
     for user in USERS:
-        until(lambda user=user: send(client, "GET", f"/v1/users/{user}/preferences").json()["pending"] == 0)
-        listed = send(client, "GET", f"/v1/users/{user}/preferences/versions").json()["versions"]
+        path = f"/v1/users/{user}/preferences"
+        wait_until(lambda path=path: send(client, "GET", path).json()["pending"] == 0, WITHIN_S)
+        listed = send(client, "GET", f"{path}/versions").json()["versions"]
         found |= {(user, version["version"]) for version in listed}
     return found
 
 
-def test_every_version_and_erasure_is_told_of_through_kills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    suite = Suite(tmp_path, SETTINGS)
-    with receiving() as received, suite.running(), suite.client("hooked") as client:
-        received.secret = send(client, "POST", "/v1/webhooks", json={"url": received.url}).json()["secret"]
+def test_every_version_and_erasure_is_told_of_through_kills(tmp_path: Path) -> None:
+    suite, received = Suite(tmp_path, SETTINGS), Received()
+    with receiving(received.take) as url, suite.running(), suite.client("hooked") as client:
+        received.secret = send(client, "POST", "/v1/webhooks", json={"url": f"{url}/hook"}).json()["secret"]
         victims = ("worker", "preference", "worker", "gateway", "redis", "worker")
         for number, victim in enumerate(victims):
             for user in USERS:
@@ -134,13 +101,13 @@ def test_every_version_and_erasure_is_told_of_through_kills(tmp_path: Path, caps
             suite.start(victim)
             suite.wait_alive(victim) if victim != "redis" else time.sleep(0.5)
         versions = written(client)
-        until(lambda: received.versions >= versions)
+        wait_until(lambda: received.versions >= versions, WITHIN_S)
         for user in USERS[::2]:
             send(client, "DELETE", f"/v1/users/{user}")
             if user == USERS[4]:
                 suite.kill("worker")
                 suite.start("worker")
-        until(lambda: received.erased >= set(USERS[::2]))
+        wait_until(lambda: received.erased >= set(USERS[::2]), WITHIN_S)
     assert received.faults == []
     assert received.versions == versions
     assert len(versions) >= len(USERS) * 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.clauses.measure import SEEN, UNSEEN, f1, load, measure, total
-from tests.clauses.trials import read_rows, run_trials
+from tests.clauses.trials import run_trials
 
 BARS = {"en": 0.86}
 BAR = 0.8
@@ -41,5 +41,5 @@ def test_no_clauses_are_read_worse_than_before(path: Path) -> None:
 
 @pytest.mark.parametrize(("path", "kind", "least"), [(path, *item) for path, least in SETS for item in least.items()])
 def test_what_is_said_orders_items(path: Path, kind: str, least: float) -> None:
-    right = [trial.right for trial in run_trials(read_rows(path)) if trial.kind == kind]
+    right = [trial.right for trial in run_trials(load(path)) if trial.kind == kind]
     assert sum(right) / len(right) >= least

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import orjson
-
 from alignx.schemas.interactions import INTERACTION, Interaction
 from alignx.schemas.items import ItemFields
 from services.profile.fold import fold
 from services.profile.scoring import interval, probabilities
 from services.profile.statistics import EMPTY
+from tests.clauses.measure import load
 
 TIE = 1e-9
 NOTHING = 0.05
@@ -30,10 +29,6 @@ class Trial(NamedTuple):
     detail: str
     """The language, or for rows that claim nothing their kind."""
     right: float
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def as_event(row: Mapping[str, Any]) -> Interaction:
@@ -82,4 +77,4 @@ def describe(trials: Iterable[Trial]) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(describe(run_trials(read_rows(Path(sys.argv[1])))) + "\n")
+    sys.stdout.write(describe(run_trials(load(Path(sys.argv[1])))) + "\n")

@@ -13,11 +13,9 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +24,8 @@ from xml.etree import ElementTree as ET
 from alignx.schemas.tenants import SCOPES
 from tests.conformance.key_proxy import proxy_with_key
 from tests.live.clients.tool_engine import MODEL
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import ROOT, Suite, talking
+from tests.live.suite import run as run_program
 
 HERE = Path(__file__).parent
 HOME = ROOT / "var" / "conformance"
@@ -69,11 +68,8 @@ class Check:
 
 def run(*command: str | Path, code: int | None = 0, folder: Path = ROOT, **environment: str) -> str:
     """What a program prints, with any status where `code` is None."""
-    path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
-    full = {**os.environ, "PATH": path, **environment}
-    done = subprocess.run(command, cwd=folder, env=full, capture_output=True, text=True, timeout=900, check=False)
-    assert code is None or done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    environment |= {"PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"}
+    return run_program(*command, code=code, folder=folder, timeout_s=900, **environment).stdout
 
 
 def install() -> None:
@@ -221,21 +217,13 @@ def render(checks: Sequence[Check]) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def talking_suite(home: Path) -> Iterator[Suite]:
-    with mock_engine(home, module="tests.live.clients.tool_engine") as url:
-        settings = {"ALIGNX_ENGINE__URL": f"{url}/v1", "ALIGNX_ENGINE__MODEL": MODEL}
-        with Suite(home, settings).running() as suite:
-            yield suite
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", choices=PARTS, help="these parts alone; writes no page")
     chosen = parser.parse_args().only
     install()
     checks: list[Check] = []
-    with TemporaryDirectory() as folder, talking_suite(Path(folder)) as suite:
+    with TemporaryDirectory() as folder, talking(Path(folder)) as suite:
         for part in chosen or PARTS:
             found = list(PARTS[part](suite, Path(folder)))
             assert found, f"{part} has checked nothing"

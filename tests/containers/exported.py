@@ -10,12 +10,24 @@ from pathlib import Path
 
 import yaml
 
+import gateway.__main__
+import services.preference.__main__
+import services.preference.worker
+import services.response.__main__
 from docs.exported_metrics import exported
+from services.settings import Settings
 from tests.containers.promql import grouping, selectors
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "docker" / "prometheus" / "rules"
 VLLM_SERIES = Path(__file__).with_name("vllm_series.json")
+PORTS = {
+    "gateway": gateway.__main__.PORT,
+    "preference": services.preference.__main__.PORT,
+    "response": services.response.__main__.PORT,
+    "worker": services.preference.worker.PORT,
+}
+"""Where each process listens."""
 SCRAPED = {"job", "instance"}
 """Labels that Prometheus puts to every series."""
 
@@ -27,6 +39,13 @@ def rules(kind: str) -> list[dict[str, object]]:
     """Every rule that is an `alert`, or a `record`."""
     groups = [group for path in sorted(RULES.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"]]
     return [rule for group in groups for rule in group["rules"] if kind in rule]
+
+
+def known_variables() -> set[str]:
+    """Of the environment, that a process reads."""
+    blocks = {name: getattr(field.annotation, "model_fields", {}) for name, field in Settings.model_fields.items()}
+    names = {f"ALIGNX_{block}__{field}".upper() for block, fields in blocks.items() for field in fields}
+    return names | {f"ALIGNX_{name}".upper() for name, fields in blocks.items() if not fields} | {"ALIGNX_SECRETS_DIR"}
 
 
 def known_series() -> Series:

@@ -18,6 +18,7 @@ FOLDER = ROOT / "docker" / "kubernetes"
 OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
 
 Object = Mapping[str, Any]
+Objects = tuple[Object, ...]
 Labels = Mapping[str, str]
 
 
@@ -29,7 +30,7 @@ def kubectl() -> str:
     return path
 
 
-def render(folder: Path) -> tuple[Object, ...]:
+def render(folder: Path) -> Objects:
     result = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     if result.returncode:
         pytest.fail(f"{folder} does not render: {result.stderr}")
@@ -38,15 +39,15 @@ def render(folder: Path) -> tuple[Object, ...]:
 
 
 @cache
-def rendered(overlay: str) -> tuple[Object, ...]:
+def rendered(overlay: str) -> Objects:
     return render(FOLDER / "overlays" / overlay)
 
 
-def of_kind(objects: tuple[Object, ...], *kinds: str) -> list[Object]:
+def of_kind(objects: Objects, *kinds: str) -> list[Object]:
     return [item for item in objects if item["kind"] in kinds]
 
 
-def named(objects: tuple[Object, ...], kind: str, name: str) -> Object:
+def named(objects: Objects, kind: str, name: str) -> Object:
     (item,) = (item for item in of_kind(objects, kind) if item["metadata"]["name"] == name)
     return item
 
@@ -81,7 +82,7 @@ class Pod:
         return not self.owner.startswith(("Job/", "CronJob/"))
 
 
-def pods(objects: tuple[Object, ...]) -> list[Pod]:
+def pods(objects: Objects) -> list[Pod]:
     return [
         Pod(f"{item['kind']}/{item['metadata']['name']}", template["metadata"]["labels"], template["spec"])
         for item in objects
@@ -124,14 +125,14 @@ class Outside:
 Peer = Pod | Outside
 
 
-def reaches(objects: tuple[Object, ...], source: Peer, target: Peer, port: int) -> bool:
+def reaches(objects: Objects, source: Peer, target: Peer, port: int) -> bool:
     """Whether the policies let TCP pass: out of the source and into the target, each where it is a pod of ours."""
     out = not isinstance(source, Pod) or _passes(objects, "Egress", source, target, port)
     into = not isinstance(target, Pod) or _passes(objects, "Ingress", target, source, port)
     return out and into
 
 
-def _passes(objects: tuple[Object, ...], direction: str, pod: Pod, peer: Peer, port: int) -> bool:
+def _passes(objects: Objects, direction: str, pod: Pod, peer: Peer, port: int) -> bool:
     policies = [item["spec"] for item in of_kind(objects, "NetworkPolicy") if direction in item["spec"]["policyTypes"]]
     policies = [policy for policy in policies if selects(policy["podSelector"], pod.labels)]
     field, side = ("egress", "to") if direction == "Egress" else ("ingress", "from")

@@ -13,17 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from gateway.__main__ import PORT as GATEWAY_PORT
 from gateway.keys import parse_key
-from services.preference.__main__ import PORT as PREFERENCE_PORT
-from services.preference.worker import PORT as WORKER_PORT
-from services.response.__main__ import PORT as RESPONSE_PORT
-from services.settings import Settings
+from tests.containers.exported import PORTS, known_variables
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
-OWN = {"gateway": GATEWAY_PORT, "preference": PREFERENCE_PORT, "response": RESPONSE_PORT, "worker": WORKER_PORT}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +52,7 @@ def test_nothing_is_published_but_to_this_machine(compose: dict[str, Any]) -> No
 
 
 def test_a_container_has_longer_than_its_drain(compose: dict[str, Any]) -> None:
-    for name in OWN:
+    for name in PORTS:
         service = compose["services"][name]
         times = [float(service["environment"][f"ALIGNX_SERVER__{name}"]) for name in ("DRAIN_S", "SHUTDOWN_S")]
         assert seconds(service["stop_grace_period"]) > sum(times), name
@@ -105,15 +100,10 @@ def test_both_profiles_answer_to_the_same_names(compose: dict[str, Any]) -> None
 
 
 def test_every_setting_and_secret_is_one(compose: dict[str, Any]) -> None:
-    variables = {f"ALIGNX_{name.upper()}" for name in Settings.model_fields} | {
-        f"ALIGNX_{block.upper()}__{field.upper()}"
-        for block, described in Settings.model_fields.items()
-        for field in getattr(described.annotation, "model_fields", ())
-    }
     named = set(compose["secrets"]) | {
-        name for service in OWN for name in compose["services"][service]["environment"] if name.startswith("ALIGNX_")
+        name for service in PORTS for name in compose["services"][service]["environment"] if name.startswith("ALIGNX_")
     }
-    assert named - variables == set()
+    assert named - known_variables() == set()
 
 
 def test_secrets_are_made_once_and_fit(compose: dict[str, Any], tmp_path: Path) -> None:
@@ -165,12 +155,12 @@ def test_the_engine_on_the_cpu_is_not_built_with_a_torch_for_gpus(tmp_path: Path
     assert ("PIP_EXTRA_INDEX_URL" in done.stderr) == bool(code)
 
 
-@pytest.mark.parametrize("service", OWN)
+@pytest.mark.parametrize("service", PORTS)
 def test_each_stage_listens_where_its_process_does(service: str) -> None:
     text = (DOCKER / "service.Dockerfile").read_text()
     stage = text.split(f"FROM runtime AS {service}\n")[1].split("\nFROM")[0]
-    assert f"ALIGNX_SERVER__PORT={OWN[service]}\n" in stage
-    assert f"EXPOSE {OWN[service]}\n" in stage
+    assert f"ALIGNX_SERVER__PORT={PORTS[service]}\n" in stage
+    assert f"EXPOSE {PORTS[service]}\n" in stage
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"HTTP/1.1 200 OK", 0), (b"HTTP/1.1 503 No", 1), (b"hello", 1)])

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from docs.exported_metrics import exported
-from tests.containers.exported import known_series
-from tests.containers.manifests import FOLDER, OVERLAYS, Object, Pod, named, of_kind, pods, render, rendered, selects
+from tests.containers.exported import Series
+from tests.containers.manifests import FOLDER, OVERLAYS, Objects, Pod, named, of_kind, pods, render, rendered, selects
 from tests.containers.promql import selectors
 
 VERSIONS = ("1.32", "1.37")
@@ -28,14 +28,6 @@ VERSIONS = ("1.32", "1.37")
 
 CUSTOM_KINDS = {"ScaledObject", "PodMonitor", "PrometheusRule"}
 """Kinds that Kubernetes itself does not know."""
-
-Objects = tuple[Object, ...]
-
-
-@pytest.fixture(params=OVERLAYS)
-def objects(request: pytest.FixtureRequest) -> Objects:
-    return rendered(request.param)
-
 
 # --- schemas -----------------------------------------------------------------------------------
 
@@ -202,8 +194,7 @@ def test_scalers_have_a_target_whose_replicas_nobody_else_sets(objects: Objects)
 # --- Prometheus --------------------------------------------------------------------------------
 
 
-def test_replicas_follow_metrics_that_are_exported(objects: Objects) -> None:
-    known = known_series()
+def test_replicas_follow_metrics_that_are_exported(objects: Objects, known: Series) -> None:
     for each in of_kind(objects, "ScaledObject"):
         for trigger in each["spec"]["triggers"]:
             asked = [selector.name for selector in selectors(trigger["metadata"]["query"])]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.containers.manifests import FOLDER, OVERLAYS, Object, Outside, Peer, Pod, of_kind, pods, reaches, rendered
+from tests.containers.manifests import FOLDER, OVERLAYS, Objects, Outside, Peer, Pod, of_kind, pods, reaches, rendered
 
 STRANGER = Outside("default", {"app.kubernetes.io/name": "gateway"})
 INTERNET = Outside("", {})
@@ -25,13 +25,6 @@ CALLERS = {
     16379: {"redis": set[str]()},
 }
 """Port → its owner → the pods that call it. Redis's nodes among themselves have a test of their own."""
-
-Objects = tuple[Object, ...]
-
-
-@pytest.fixture(params=OVERLAYS)
-def objects(request: pytest.FixtureRequest) -> Objects:
-    return rendered(request.param)
 
 
 def answers(objects: Objects, sources: list[Pod]) -> Iterator[tuple[str, str, int, bool]]:

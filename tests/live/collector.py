@@ -1,14 +1,14 @@
 """An OpenTelemetry collector for tests: takes OTLP over HTTP and keeps every span."""
 
 import gzip
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.live.receiver import receiving
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Collector:
     raw: list[bytes] = field(default_factory=list)
     paths: set[str] = field(default_factory=set)
 
-    def take(self, path: str, body: bytes) -> None:
+    def take(self, path: str, headers: Mapping[str, str], body: bytes) -> int:
+        body = gzip.decompress(body) if headers.get("content-encoding") == "gzip" else body
         self.paths.add(path)
         self.raw.append(body)
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
@@ -42,6 +43,7 @@ class Collector:
             )
             for scope in resource.scope_spans:
                 self.spans += [_collected(service, span) for span in scope.spans]
+        return 200
 
     def of_trace(self, trace_id: str) -> list[Collected]:
         return [span for span in self.spans if span.trace_id == trace_id]
@@ -63,30 +65,5 @@ def _collected(service: str, span: Any) -> Collected:
 @contextmanager
 def collecting() -> Iterator[Collector]:
     collector = Collector()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            if self.headers.get("Content-Encoding") == "gzip":
-                body = gzip.decompress(body)
-            collector.take(self.path, body)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Says nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    collector.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with receiving(collector.take) as collector.url:
         yield collector
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -5,16 +5,13 @@ Nothing here is skipped: a missing engine or checkpoint fails the test and says 
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import free_port
-from tests.live.clients.tool_engine import MODEL
-from tests.live.suite import ROOT, SHARED_DATA, Suite, mock_engine
+from tests.live.suite import ROOT, SHARED_DATA, Suite, run, wait_until_up
 
 ENGINE_PYTHON = ROOT / ".venv-engine" / "bin" / "python"
 TINY_MODEL = ROOT / "models" / "alignx-tiny"
@@ -80,31 +77,12 @@ def serve_model(model: Path, log_path: Path, options: str = ENGINE_OPTIONS) -> I
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", process, log_path)
+        url = f"http://127.0.0.1:{port}/health"
+        wait_until_up(url, process, ENGINE_START_S, lambda: f"vLLM: {log_path.read_text()[-3000:]}")
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log_path: Path) -> None:
-    deadline = time.monotonic() + ENGINE_START_S
-    while True:
-        try:
-            if httpx.get(url, timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            pass
-        assert process.poll() is None, f"vLLM ended: {log_path.read_text()[-3000:]}"
-        assert time.monotonic() < deadline, f"vLLM is not ready: {log_path.read_text()[-3000:]}"
-        time.sleep(0.5)
-
-
-@pytest.fixture(scope="session")
-def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """The suite with engine "profile", shared by the tests of the run; each uses its own tenant."""
-    with Suite(tmp_path_factory.mktemp("suite")).running() as suite:
-        yield suite
 
 
 @pytest.fixture(scope="session")
@@ -125,17 +103,5 @@ def client_python(pytestconfig: pytest.Config) -> Path:
     """The interpreter of the clients' environment, which is made once and brought up to date."""
     assert pytestconfig.cache is not None
     folder = pytestconfig.cache.mkdir("clients") / "venv"
-    install = ["docker/local/install.sh", str(folder), "-r", str(ROOT / "tests/live/clients/requirements.txt")]
-    done = subprocess.run(install, cwd=ROOT, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    run("docker/local/install.sh", folder, "-r", "tests/live/clients/requirements.txt", timeout_s=600)
     return folder / "bin" / "python"
-
-
-@pytest.fixture(scope="session")
-def talking_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    """The suite in front of an engine that calls tools."""
-    home = tmp_path_factory.mktemp("clients")
-    with mock_engine(home, module="tests.live.clients.tool_engine") as url:
-        settings = {"ALIGNX_ENGINE__URL": f"{url}/v1", "ALIGNX_ENGINE__MODEL": MODEL}
-        with Suite(home, settings).running() as suite:
-            yield suite

@@ -8,8 +8,7 @@ import math
 import re
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 import yaml
 
 from tests.conftest import free_port
-from tests.live.suite import ROOT
+from tests.live.suite import ROOT, wait_until_up
 
 FOLDER = ROOT / "docker" / "prometheus"
 START_S = 30.0
@@ -65,20 +64,14 @@ class Prometheus:
         command.append(f"--web.listen-address=127.0.0.1:{self.port}")
         with (self._home / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(command, cwd=self._home, stdout=log, stderr=log)
-        self.wait(self._answers, START_S)
+        url, written = f"http://127.0.0.1:{self.port}/-/ready", (self._home / "prometheus.log").read_text
+        wait_until_up(url, self._process, START_S, written)
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._http.close()
         self._process.terminate()
         self._process.wait(30)
-
-    def _answers(self) -> bool:
-        assert self._process.poll() is None, (self._home / "prometheus.log").read_text()
-        try:
-            return self._http.get(f"http://127.0.0.1:{self.port}/-/ready").is_success
-        except httpx.HTTPError:
-            return False
 
     def query(self, expr: str) -> list[Sample]:
         """What the query gives now. Fails where Prometheus cannot read it."""
@@ -98,9 +91,3 @@ class Prometheus:
         """Every rule that was loaded, with its health."""
         groups = self._http.get("/rules").json()["data"]["groups"]
         return [rule for group in groups for rule in group["rules"]]
-
-    def wait(self, condition: Callable[[], bool], limit_s: float) -> None:
-        deadline = time.monotonic() + limit_s
-        while not condition():
-            assert time.monotonic() < deadline, f"not within {limit_s:.0f} s"
-            time.sleep(0.2)

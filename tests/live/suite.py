@@ -6,15 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
 from gateway.keys import new_key
-from tests.conftest import free_port, redis_server_path
+from tests.conftest import free_port, redis_server_path, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -98,30 +98,15 @@ class Suite:
 
     def wait_ready(self, names: Iterable[str]) -> None:
         for name in names:
-            deadline = time.monotonic() + START_S
-            while not self._ready(name):
-                assert self.processes[name].poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
-                assert time.monotonic() < deadline, f"{name} is not ready: {self.log(name)[-2000:]}"
-                time.sleep(0.05)
+            self._wait_until_up(name, "readyz")
 
     def wait_alive(self, name: str) -> None:
         """Waits until a process runs, whether or not what it needs does."""
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.ports[name]}/livez", timeout=2)
-            except httpx.HTTPError:
-                assert self.processes[name].poll() is None, f"{name} ended: {self.log(name)[-2000:]}"
-                assert time.monotonic() < deadline, f"{name} does not run: {self.log(name)[-2000:]}"
-                time.sleep(0.05)
-            else:
-                return
+        self._wait_until_up(name, "livez")
 
-    def _ready(self, name: str) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.ports[name]}/readyz", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+    def _wait_until_up(self, name: str, page: str) -> None:
+        url, process = f"http://127.0.0.1:{self.ports[name]}/{page}", self.processes[name]
+        wait_until_up(url, process, START_S, lambda: f"{name}: {self.log(name)[-2000:]}")
 
     def log(self, name: str) -> str:
         return (self.home / f"{name}.log").read_text()
@@ -145,19 +130,55 @@ class Suite:
         headers = {"Authorization": f"Bearer {self.new_key(tenant)}"}
         return httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
+    def tell(self, user: str, *events: Mapping[str, Any] | str, tenant: str = "acme") -> Any:
+        """Appends events, of which a text is a statement, and waits until they are part of the summary."""
+        said = [{"type": "statement", "text": event} if isinstance(event, str) else event for event in events]
+        with self.client(tenant) as client:
+            answer = client.post(f"/v1/users/{user}/events", json={"events": said}, headers={"Prefer": "wait=30"})
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
     def admin(self, *arguments: object, code: int = 0) -> str:
         """What `python -m services.admin` says, started as an operator would: it needs to know Redis alone."""
-        command = [sys.executable, "-m", "services.admin", *map(str, arguments)]
-        strange = [name for name in self.environment if name.startswith("ALIGNX_") and "REDIS" not in name]
-        environment = {name: value for name, value in self.environment.items() if name not in strange}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == code, done.stderr
-        return done.stderr
+        redis: dict[str, Any] = {key: text for key, text in self.environment.items() if key.startswith("ALIGNX_REDIS")}
+        return run(sys.executable, "-m", "services.admin", *arguments, code=code, **redis).stderr
 
     def down(self) -> None:
         # SIGTERM, so that the processes write their coverage.
         for name in reversed(list(self.processes)):
             self.kill(name, signal.SIGTERM)
+
+
+def wait_until_up(
+    url: str, process: "subprocess.Popen[bytes]", within_s: float = START_S, otherwise: Callable[[], object] = str
+) -> None:
+    """Waits until the process answers at the address with a success; `otherwise` says what it wrote if it does not."""
+
+    def is_up() -> bool:
+        assert process.poll() is None, otherwise()
+        try:
+            return httpx.get(url, timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+    wait_until(is_up, within_s, otherwise)
+
+
+def run(
+    *command: object, code: int | None = 0, folder: Path = ROOT, timeout_s: float = 120, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """What a program printed that has ended with `code`, or with any where that is None."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=folder, env=os.environ | environment, capture_output=True, text=True, timeout=timeout_s, check=False,
+    )  # fmt: skip
+    assert code in (None, done.returncode), done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def day_and_commit() -> str:
+    """When and of what a page of results is."""
+    return f"{time.strftime('%Y-%m-%d')}, commit {run('git', 'rev-parse', '--short', 'HEAD').stdout.strip()}"
 
 
 @contextmanager
@@ -173,3 +194,13 @@ def mock_engine(home: Path, behaviour: str = "steady", *, module: str = "tests.c
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def talking(home: Path) -> Iterator[Suite]:
+    """The suite in front of an engine that calls tools (clients/tool_engine.py)."""
+    with (
+        mock_engine(home, module="tests.live.clients.tool_engine") as url,
+        Suite(home, {"ALIGNX_ENGINE__URL": f"{url}/v1", "ALIGNX_ENGINE__MODEL": "mock"}).running() as suite,
+    ):
+        yield suite

@@ -95,8 +95,7 @@ def test_weights_choose_the_adapter_that_writes(axes_suite: Suite) -> None:
         assert ask({"helpful": 0.7, "honest": 0.3}) == helpful
         assert [model["id"] for model in client.get("/v1/models").json()["data"]] == [TINY_MODEL.name]
 
-        accepted = client.post("/v1/users/ada/events", json={"events": [EVENT] * 4}, headers={"Prefer": "wait=30"})
-        assert accepted.json()["version"] == 1, accepted.text
+        assert axes_suite.tell("ada", *[EVENT] * 4)["version"] == 1
         assert client.get("/v1/users/ada/preferences").json()["source"] == f"llm:{TINY_MODEL.name}"
     counted = re.findall(
         r'alignx_axes_chats_total\{adapter="([^"]+)",chosen="(\w+)"\} (\d)', axes_suite.metrics("response")

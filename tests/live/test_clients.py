@@ -5,16 +5,14 @@ a reader to paste is pasted.
 """
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.live.clients.tool_engine import MODEL
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import ROOT, Suite, run
 
 pytestmark = pytest.mark.live
 
@@ -31,19 +29,14 @@ ORDER = [
 ]
 
 
-def run(python: Path, suite: Suite, *program: str, **environment: str) -> str:
+def visit(python: Path, suite: Suite, *program: object, **environment: str) -> str:
     """What a program of the clients' environment prints."""
     own = {"ALIGNX_URL": suite.url, "ALIGNX_API_KEY": suite.new_key("clients"), "ALIGNX_MODEL": MODEL}
-    environment = {**os.environ, **own, **environment}
-    done = subprocess.run(
-        [str(python), *program], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return run(python, *program, **own, **environment).stdout
 
 
 def ask(python: Path, suite: Suite, name: str, **environment: str) -> Any:
-    return json.loads(run(python, suite, str(CLIENTS / name), **environment))
+    return json.loads(visit(python, suite, CLIENTS / name, **environment))
 
 
 def once(kinds: list[str]) -> list[str]:
@@ -63,7 +56,7 @@ def once(kinds: list[str]) -> list[str]:
     ids=["responses", "agents", "anthropic", "mcp"],
 )
 def test_an_example_of_the_docs(client_python: Path, talking_suite: Suite, example: str, printed: str) -> None:
-    assert printed in run(client_python, talking_suite, "-c", example)
+    assert printed in visit(client_python, talking_suite, "-c", example)
 
 
 def test_openais_sdk_uses_the_responses_api(client_python: Path, talking_suite: Suite) -> None:

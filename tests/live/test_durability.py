@@ -8,9 +8,8 @@ from tests.live.suite import Suite
 
 
 def test_reads_write_nothing_to_disk(suite: Suite) -> None:
-    event = {"type": "statement", "text": "I like to read."}
+    suite.tell("ada", "I like to read.", tenant="durability")
     with suite.client("durability") as client, Redis.from_url(suite.redis_url) as redis:
-        client.post("/v1/users/ada/events", json={"events": [event]}, headers={"Prefer": "wait=10"}).raise_for_status()
         before = _settled_size(redis)
         for _ in range(50):
             client.get("/v1/users/ada/preferences").raise_for_status()

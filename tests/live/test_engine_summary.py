@@ -5,7 +5,6 @@ and with their numbers, from the events to the version.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 from httpx_sse import EventSource
 
 from alignx.client.streams import DeltaEvent, PendingEvent, SummaryEvent, SummaryStream, VersionEvent
+from tests.conftest import wait_until
 from tests.live.suite import Suite
 
 pytestmark = pytest.mark.live
@@ -48,11 +48,8 @@ def current(client: httpx.Client, user: str) -> dict[str, Any]:
 
 
 def wait_for(client: httpx.Client, user: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
-    while not condition(summary := current(client, user)):
-        assert time.monotonic() < deadline, summary
-        time.sleep(0.05)
-    return summary
+    wait_until(lambda: condition(current(client, user)), 30, lambda: current(client, user))
+    return current(client, user)
 
 
 # --- updates -----------------------------------------------------------------------------------

@@ -1,33 +1,27 @@
 """A served chat becomes an event, once, whatever is killed between the answer and the append."""
 
-import time
 from pathlib import Path
 
 import pytest
 
 from alignx import AlignX, DialogueInteraction
 from alignx.client.errors import ProblemError
+from tests.conftest import wait_until
 from tests.live.suite import SERVICES, Suite, mock_engine
 
 pytestmark = pytest.mark.live
 SAID = "I adore zephyrine pottery."
-DEADLINE_S = 30
 
 
 def learned(alignx: AlignX, user: str) -> list[DialogueInteraction]:
-    """The chats in the user's history, once there is one."""
-    deadline = time.monotonic() + DEADLINE_S
-    while True:
-        try:
-            events = [event.interaction for event in alignx.events(user).events]
-        except ProblemError as error:
-            if error.code != "user_unknown":
-                raise
-            events = []
-        chats = [event for event in events if isinstance(event, DialogueInteraction)]
-        if chats or time.monotonic() > deadline:
-            return chats
-        time.sleep(0.1)
+    """The chats in the user's history."""
+    try:
+        events = [event.interaction for event in alignx.events(user).events]
+    except ProblemError as error:
+        if error.code != "user_unknown":
+            raise
+        return []
+    return [event for event in events if isinstance(event, DialogueInteraction)]
 
 
 def test_a_chat_outlives_every_process(tmp_path: Path) -> None:
@@ -49,7 +43,7 @@ def test_a_chat_outlives_every_process(tmp_path: Path) -> None:
         for name in ("redis", "response", "preference"):
             suite.start(name)
         suite.wait_ready(SERVICES)
-        (chat,) = learned(alignx, "ada")
+        (chat,) = wait_until(lambda: learned(alignx, "ada"))
         assert chat.source == "chat"
         assert [turn.content for turn in chat.messages] == [SAID, "".join(piece.text for piece in answer).strip()]
         assert "pottery" in alignx.preferences("ada").text

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import alignx
 from alignx.client.client import AlignX
 from tests.live.clients.tool_engine import MODEL
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import ROOT, Suite, run
 
 pytestmark = [pytest.mark.live, pytest.mark.xdist_group("npm")]
 
@@ -31,30 +30,25 @@ def project(client_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     for number, example in enumerate(EXAMPLES):
         (folder / f"example{number}.ts").write_text(f"{example}export {{}};\n")
     (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    run(client_python, PACKAGE, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-    run(client_python, PACKAGE, "npm", "pack", "--pack-destination", str(folder))
+    run_node(client_python, PACKAGE, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    run_node(client_python, PACKAGE, "npm", "pack", "--pack-destination", folder)
     packed = folder / f"alignx-client-{alignx.__version__}.tgz"
-    run(client_python, folder, "npm", "install", "--no-audit", "--no-fund", str(packed), "@types/node@22")
+    run_node(client_python, folder, "npm", "install", "--no-audit", "--no-fund", packed, "@types/node@22")
     return folder
 
 
-def run(python: Path, folder: Path, *command: str, **environment: str) -> str:
+def run_node(python: Path, folder: Path, *command: object, **environment: str) -> str:
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, **environment, "PATH": path}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return run(*command, folder=folder, timeout_s=180, PATH=path, **environment).stdout
 
 
 def visit(python: Path, project: Path, suite: Suite, program: str, tenant: str) -> str:
     key = suite.new_key(tenant)
-    return run(python, project, "node", program, ALIGNX_URL=suite.url, ALIGNX_API_KEY=key, ALIGNX_MODEL=MODEL)
+    return run_node(python, project, "node", program, ALIGNX_URL=suite.url, ALIGNX_API_KEY=key, ALIGNX_MODEL=MODEL)
 
 
 def test_a_strict_project_takes_the_types(client_python: Path, project: Path) -> None:
-    run(client_python, project, "node", str(PACKAGE / "node_modules/typescript/bin/tsc"))
+    run_node(client_python, project, "node", PACKAGE / "node_modules/typescript/bin/tsc")
 
 
 def test_the_package_holds_no_more_than_it_needs(project: Path) -> None:
@@ -69,7 +63,7 @@ def test_methods_have_the_names_of_the_python_sdk(client_python: Path, project: 
     program = (
         "import('@alignx/client').then(m => console.log(Object.getOwnPropertyNames(m.AlignX.prototype).join(' ')))"
     )
-    names = set(run(client_python, project, "node", "-e", program).split())
+    names = set(run_node(client_python, project, "node", "-e", program).split())
     python = {name for name in dir(AlignX) if not name.startswith("_")}
     assert python - names == NOT_IN_JAVASCRIPT
     assert names - python == {"call", "constructor", "livez", "metrics", "read_model"}
@@ -102,7 +96,5 @@ def test_an_example_of_the_pages(
 ) -> None:
     assert len(EXAMPLES) == 4
     tenant = f"npm-example-{number}"
-    with talking_suite.client(tenant) as http:
-        event = {"type": "statement", "text": "I like trams."}
-        http.post("/v1/users/ada/events", json={"events": [event]}, headers={"Prefer": "wait=10"}).raise_for_status()
+    talking_suite.tell("ada", "I like trams.", tenant=tenant)
     assert printed in visit(client_python, project, talking_suite, f"example{number}.ts", tenant)

@@ -8,7 +8,6 @@ are written into docs/how-to/operations.md.
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
@@ -24,6 +23,7 @@ from alignx.schemas.interactions import ClickInteraction, ComparisonInteraction,
 from docker.grafana.write import DASHBOARDS
 from docs import write_operations
 from docs.write_operations import Reading
+from tests.conftest import wait_until
 from tests.containers.exported import VLLM_SERIES, rules
 from tests.containers.promql import measured, selectors
 from tests.live.prometheus import Prometheus
@@ -70,7 +70,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, engine_url: str) -> Iterat
     targets["engine"] = f"127.0.0.1:{url.port}"
     home = tmp_path_factory.mktemp("prometheus")
     with closing(relay), suite.running(), Prometheus(home, targets, suite.metrics_token) as prometheus:
-        prometheus.wait(lambda: [sample.value for sample in prometheus.query("up")] == [1.0] * 6, 60)
+        wait_until(lambda: [sample.value for sample in prometheus.query("up")] == [1.0] * 6, 60)
         yield Watched(suite, relay, prometheus, f"http://127.0.0.1:{url.port}")
 
 
@@ -83,7 +83,7 @@ def used(watched: Watched) -> Watched:
             use(small, f"bob-{number}")
         refused(watched.suite)
         count = scrapes(watched.prometheus)
-        watched.prometheus.wait(lambda count=count: scrapes(watched.prometheus) >= count + 2, 30)
+        wait_until(lambda count=count: scrapes(watched.prometheus) >= count + 2, 30)
     return watched
 
 
@@ -149,12 +149,11 @@ def panel_queries() -> list[tuple[str, str, str]]:
 
 
 def test_every_query_of_every_dashboard_gives_figures(used: Watched) -> None:
-    pending = panel_queries()
-    deadline = time.monotonic() + 20
-    while pending and time.monotonic() < deadline:  # rules are evaluated after what they look at is scraped
-        time.sleep(0.5)
-        pending = [(dashboard, panel, expr) for dashboard, panel, expr in pending if not used.prometheus.figures(expr)]
-    assert pending == []
+    def empty() -> list[tuple[str, str, str]]:
+        return [(dashboard, panel, expr) for dashboard, panel, expr in queries if not used.prometheus.figures(expr)]
+
+    queries = panel_queries()
+    wait_until(lambda: not empty(), 20, empty)  # rules are evaluated after what they look at is scraped
     if os.environ.get("WRITE_DOCS"):
         write_operations.write(readings(used))
 
@@ -200,10 +199,10 @@ def test_updates_that_wait_for_a_hung_engine_are_told(used: Watched) -> None:
     with used.client("acme") as client:
         for user in ("hung", "waits"):
             client.append(user, choices(2))
-        used.prometheus.wait(lambda: used.prometheus.firing("UpdatesLate"), 90)
+        wait_until(lambda: used.prometheus.firing("UpdatesLate"), 90)
         used.relay.mend()
-        used.prometheus.wait(lambda: not used.prometheus.firing("UpdatesLate"), 60)
-        used.prometheus.wait(lambda: client.preferences("waits").version > 0, 30)
+        wait_until(lambda: not used.prometheus.firing("UpdatesLate"), 60)
+        wait_until(lambda: client.preferences("waits").version > 0, 30)
 
 
 def test_an_engine_that_is_gone_is_told(used: Watched) -> None:
@@ -215,10 +214,10 @@ def test_an_engine_that_is_gone_is_told(used: Watched) -> None:
                 client.chat(CHAT, user="ada", max_tokens=4)
             return used.prometheus.firing("EngineBreakerOpen", job="response")
 
-        used.prometheus.wait(calls_until_open, 60)
-        used.prometheus.wait(lambda: used.prometheus.firing("ErrorBudgetBurn", severity="critical"), 30)
+        wait_until(calls_until_open, 60)
+        wait_until(lambda: used.prometheus.firing("ErrorBudgetBurn", severity="critical"), 30)
         used.relay.mend()
-        used.prometheus.wait(lambda: answers(client) and not used.prometheus.firing("EngineBreakerOpen"), 60)
+        wait_until(lambda: answers(client) and not used.prometheus.firing("EngineBreakerOpen"), 60)
 
 
 def answers(client: AlignX) -> bool:
@@ -231,9 +230,9 @@ def answers(client: AlignX) -> bool:
 
 def test_a_worker_that_was_killed_is_told(used: Watched) -> None:
     used.suite.kill("worker")
-    used.prometheus.wait(lambda: used.prometheus.firing("TargetDown", job="worker"), 30)
+    wait_until(lambda: used.prometheus.firing("TargetDown", job="worker"), 30)
     used.suite.start("worker")
-    used.prometheus.wait(lambda: not used.prometheus.firing("TargetDown"), 60)
+    wait_until(lambda: not used.prometheus.firing("TargetDown"), 60)
 
 
 def test_chats_that_begin_late_are_told(used: Watched) -> None:
@@ -243,7 +242,7 @@ def test_chats_that_begin_late_are_told(used: Watched) -> None:
         wait(late, timeout=4)
         used.relay.mend()
         assert all(chat.result() for chat in late)
-        used.prometheus.wait(lambda: used.prometheus.firing("FirstTokenBudgetBurn"), 30)
+        wait_until(lambda: used.prometheus.firing("FirstTokenBudgetBurn"), 30)
 
 
 def test_an_update_that_ends_its_worker_again_and_again_is_told(used: Watched) -> None:
@@ -255,12 +254,12 @@ def test_an_update_that_ends_its_worker_again_and_again_is_told(used: Watched) -
             if used.prometheus.figures("alignx_updates_in_flight > 0"):
                 used.suite.kill("worker")
                 used.suite.start("worker")
-                used.prometheus.wait(lambda: used.prometheus.query("alignx_updates_in_flight > 0") == [], 30)
+                wait_until(lambda: used.prometheus.query("alignx_updates_in_flight > 0") == [], 30)
             return used.prometheus.firing(alert)
 
-        used.prometheus.wait(lambda: is_told("DeadLettersGrow"), 120)
+        wait_until(lambda: is_told("DeadLettersGrow"), 120)
         client.append("fatal too", choices(1))  # Prometheus may miss the expiries that a fresh worker counts first
-        used.prometheus.wait(lambda: is_told("LeaseExpiries"), 120)
+        wait_until(lambda: is_told("LeaseExpiries"), 120)
     used.relay.mend()
 
 
@@ -273,7 +272,7 @@ def test_a_full_backlog_is_told(used: Watched) -> None:
                 fill(client, "hurry")
             return used.prometheus.firing("BacklogRejects")
 
-        used.prometheus.wait(is_firing, 60)
+        wait_until(is_firing, 60)
     used.relay.mend()
 
 
@@ -291,15 +290,15 @@ def test_keys_that_are_not_accepted_are_told(used: Watched) -> None:
                 assert nobody.get("/v1/models").status_code == 401
             return used.prometheus.firing("AuthFailuresSurge")
 
-        used.prometheus.wait(is_firing, 60)
+        wait_until(is_firing, 60)
 
 
 def test_a_redis_that_is_gone_is_told(used: Watched) -> None:
     used.suite.kill("redis")
-    used.prometheus.wait(lambda: used.prometheus.firing("RedisDown"), 60)
+    wait_until(lambda: used.prometheus.firing("RedisDown"), 60)
     used.suite.start("redis")
     used.suite.wait_ready(SERVICES)
-    used.prometheus.wait(lambda: not used.prometheus.firing("RedisDown"), 60)
+    wait_until(lambda: not used.prometheus.firing("RedisDown"), 60)
 
 
 def test_a_redis_without_room_is_told(used: Watched) -> None:
@@ -310,7 +309,7 @@ def test_a_redis_without_room_is_told(used: Watched) -> None:
             redis.config_set("maxmemory", redis.info("memory")["used_memory"] * 101 // 100)
             return used.prometheus.firing("RedisMemoryHigh")
 
-        used.prometheus.wait(is_firing, 60)
+        wait_until(is_firing, 60)
         redis.config_set("maxmemory-policy", "allkeys-random")
         redis.config_set("maxmemory", 1)
-        used.prometheus.wait(lambda: used.prometheus.firing("RedisEvictsKeys"), 60)
+        wait_until(lambda: used.prometheus.firing("RedisEvictsKeys"), 60)

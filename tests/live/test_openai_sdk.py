@@ -25,16 +25,14 @@ EVENTS = [
 ]
 
 
-def sdk(suite: Suite, tenant: str = "sdk", **key: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{suite.url}/v1", api_key=suite.new_key(tenant, **key), max_retries=0, timeout=60)
+def sdk(suite: Suite, **key: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{suite.url}/v1", api_key=suite.new_key("sdk", **key), max_retries=0, timeout=60)
 
 
 @pytest.fixture(scope="module")
 def client(engine_suite: Suite) -> Iterator[openai.OpenAI]:
     """An SDK whose tenant has a user "ada" with history and a summary."""
-    with engine_suite.client("sdk") as http:
-        accepted = http.post("/v1/users/ada/events", json={"events": EVENTS}, headers={"Prefer": "wait=30"})
-        assert accepted.json()["version"] == 1, accepted.text
+    assert engine_suite.tell("ada", *EVENTS, tenant="sdk")["version"] == 1
     with sdk(engine_suite) as client:
         yield client
 
@@ -106,24 +104,19 @@ def test_options_reach_the_engine(client: openai.OpenAI) -> None:
     assert len((answer.choices[0].logprobs.content or [])[0].top_logprobs) == 2
 
 
-def test_thinking_can_be_set_and_reasoning_asked_for(client: openai.OpenAI) -> None:
-    for fields in ({}, {"include_reasoning": True, "chat_template_kwargs": {"enable_thinking": False}}):
-        answer = client.chat.completions.create(
-            model=MODEL, messages=HELLO, max_tokens=4, safety_identifier="ada", extra_body=fields
-        )
-        assert answer.usage is not None
-        assert (answer.model_extra or {})["personalization"]["version"] == 1
-
-
-def test_content_may_come_in_parts(client: openai.OpenAI) -> None:
-    messages: Any = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
-    assert client.chat.completions.create(model=MODEL, messages=messages, max_tokens=2).usage is not None
-
-
-def test_the_header_names_the_user(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.create(
-        model=MODEL, messages=HELLO, max_tokens=2, extra_headers={"X-User-Id": "ada"}
-    )
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user": "ada"},
+        {"safety_identifier": "ada"},
+        {"extra_headers": {"X-User-Id": "ada"}},
+        {"user": "ada", "extra_body": {"include_reasoning": True, "chat_template_kwargs": {"enable_thinking": False}}},
+        {"user": "ada", "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]},
+    ],
+)
+def test_the_user_is_named_and_the_message_sent_in_each_form(client: openai.OpenAI, fields: Any) -> None:
+    answer = client.chat.completions.create(**{"model": MODEL, "messages": HELLO, "max_tokens": 2, **fields})
+    assert answer.usage is not None
     assert (answer.model_extra or {})["personalization"]["version"] == 1
 
 

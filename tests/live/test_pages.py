@@ -3,9 +3,7 @@
 What a `text` block shows, the block before it prints. `python -m docs.code_blocks` lists what is left out, and why.
 """
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,10 +11,10 @@ import pytest
 
 from docs.code_blocks import RUN, Block, find_blocks, list_pages
 from tests.conftest import free_port
-from tests.live.suite import ROOT, Suite
+from tests.live.suite import ROOT, Suite, run
 
 PASTED = {page: [block for block in find_blocks(page) if not block.mark] for page in list_pages()}
-KNOWN = {"faq.md": "nia", "privacy.md": "nia", "claims.md": "ada"}
+KNOWN = {"faq.md": "nia", "privacy.md": "nia", "claims.md": "ada", "keys.md": "ada"}
 """Pages that speak of a user whom another page has made."""
 PRELUDE = f'alignx() {{ "{sys.executable}" -m alignx.cli "$@"; }}\n'
 
@@ -45,17 +43,11 @@ def test_the_blocks_of(page: Path, suite: Suite) -> None:
     suite.new_key("acme")  # the tenant whose settings pages change
     key = suite.new_key(f"page-{page.stem.lower()}", admin=True)
     if user := KNOWN.get(page.name):
-        with suite.client(f"page-{page.stem.lower()}") as client:
-            said = {"events": [{"type": "statement", "text": "I buy few things."}]}
-            client.post(f"/v1/users/{user}/events", json=said, headers={"Prefer": "wait=10"}).raise_for_status()
+        suite.tell(user, "I buy few things.", tenant=f"page-{page.stem.lower()}")
     (ROOT / "var").mkdir(exist_ok=True)
     blocks = PASTED[page]
-    environment = {**os.environ, "ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key, "COLUMNS": "200"}
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", write_script(blocks, suite, key)],
-        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    script, own = write_script(blocks, suite, key), {"ALIGNX_URL": suite.url, "ALIGNX_API_KEY": key, "COLUMNS": "200"}
+    done = run("bash", "-euo", "pipefail", "-c", script, **own)
     printed = dict(re.findall(r"@@ (\d+)\n(.*?)(?=@@ \d+\n|\Z)", done.stdout, re.DOTALL))
     for number, block in enumerate(blocks):
         if block.language == "text":

@@ -1,29 +1,40 @@
-"""Two of each service at work together, on one Redis and on a cluster of three primaries."""
+"""Two of each service at work together, on one Redis and on a cluster of three primaries; there many users are appended
+while processes die, listed and erased, and every answer is kept to."""
 
 import re
-import time
+import signal
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from alignx import AlignX, PostInteraction, UserEvents
+from tests.conftest import wait_until
 from tests.live.many import ManySuite
+from tests.live.suite import run
 
 pytestmark = pytest.mark.live
 
 SHORT = "Yes: use DNS."
 CANARY = "a canary nobody else says"
 WAIT = {"Prefer": "wait=30"}
+USERS = 1_500
 LONG = "Great question! Let us dive deep into the wonderful and endless world of DNS today!!!"
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["server", "cluster"])
+@pytest.fixture(scope="module", params=[True, False], ids=["cluster", "server"])
 def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManySuite]:
     with ManySuite(tmp_path_factory.mktemp("many"), cluster=request.param).running() as suite:
         yield suite
+
+
+CLUSTER = pytest.mark.parametrize("many", [True], indirect=True, ids=["cluster"])
+"""For tests that one server would tell nothing of."""
 
 
 def comparisons(count: int) -> list[dict[str, str]]:
@@ -46,6 +57,41 @@ def test_a_rate_is_one_for_all_doors(many: ManySuite) -> None:
     with many.doors("slow", rate=0.001, burst=10) as doors:
         statuses = [doors[call % 2].get("/v1/users/nobody/preferences").status_code for call in range(20)]
         assert sorted(statuses) == [404] * 10 + [429] * 10
+
+
+def test_a_key_is_scoped_rotated_and_revoked_at_every_gateway(many: ManySuite) -> None:
+    path = "/v1/users/ann/preferences"
+
+    def ask(credential: str, method: str, path: str, gateway: str = many.url, **more: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {credential}"}
+        return httpx.request(method, gateway + path, headers=headers, timeout=30, **more)
+
+    def statuses(*credentials: str) -> list[int]:
+        """What both gateways answer, each credential in turn."""
+        return [ask(each, "GET", path, gateway).status_code for each in credentials for gateway in many.gateways]
+
+    def rotate(**body: Any) -> str:
+        return str(ask(many.admin_key, "POST", f"/admin/keys/{key_id}/rotate", json=body).json()["key"])
+
+    def mint(key: str) -> str:
+        body = {"user": "ann", "scopes": ["preferences:read"]}
+        return str(ask(key, "POST", "/v1/tokens", json=body).json()["token"])
+
+    first = many.new_key("life", scopes=["events:write", "preferences:read", "tokens:mint"])
+    key_id = first.split("_")[1]
+    ask(first, "POST", "/v1/users/ann/events", json={"events": comparisons(1)}).raise_for_status()
+    assert statuses(first) == [200] * 2
+    refused = ask(first, "PUT", path, json={"text": "Likes coffee."})
+    assert (refused.status_code, refused.json()["scope"]) == (403, "preferences:write")
+    assert refused.headers["content-type"] == "application/problem+json"
+    token, second = mint(first), rotate()
+    assert statuses(first, second, token) == [200] * 6
+    third = rotate(overlap_s=0)
+    assert statuses(first, second, token, third) == [401] * 6 + [200] * 2
+    token = mint(third)
+    assert statuses(token) == [200] * 2
+    assert ask(many.admin_key, "DELETE", f"/admin/keys/{key_id}").is_success
+    assert statuses(third, token) == [401] * 4
 
 
 def test_an_idempotency_key_holds_for_all_replicas(many: ManySuite) -> None:
@@ -154,6 +200,81 @@ def on_disk(home: Path) -> bool:
         return True
 
 
+# --- many users --------------------------------------------------------------------------------
+
+
+def line(user: str) -> UserEvents:
+    return UserEvents(user=user, events=(PostInteraction(text=f"I am {user}."),))
+
+
+@CLUSTER
+def test_whoever_is_acknowledged_is_listed_though_services_die(many: ManySuite) -> None:
+    names = [f"u{number:05}" for number in range(USERS)]
+    killed = []
+
+    def lines() -> Iterator[UserEvents]:
+        for number, name in enumerate(names):
+            if number in (USERS // 3, 2 * USERS // 3):  # the other replica is at work, and this one comes back
+                service = f"preference-{len(killed)}"
+                many.kill(service, signal.SIGKILL)
+                killed.append(service)
+                many.start(service)
+                many.wait_ready([service])
+            yield line(name)
+
+    with AlignX(many.url, many.new_key("thousands")) as alignx:
+        accepted = [outcome.user for outcome in alignx.append_all(lines()) if outcome.accepted]
+        assert len(killed) == 2
+        assert sorted(accepted, key=str) == names
+        assert [user.user for user in alignx.all_users()] == names
+        assert alignx.users(prefix="u000", limit=1).total == 100
+
+
+@CLUSTER
+def test_erasures_by_two_callers_end_with_nobody_and_each_in_the_audit_log(many: ManySuite) -> None:
+    key = many.new_key("leaving")
+    with (
+        AlignX(many.url, key) as first,
+        AlignX(many.gateways[1], key) as second,
+        AlignX(many.url, many.admin_key) as root,
+    ):
+        list(first.append_all(line(f"t{number}") for number in range(300)))
+        list(first.append_all([line("stays")]))
+
+        def erase(client: AlignX) -> list[str]:
+            erased: list[str] = []
+            while True:
+                done = client.erase_users(prefix="t", limit=40)
+                erased += done.erased
+                if not done.left:
+                    return erased
+
+        with ThreadPoolExecutor(2) as threads:
+            by_first, by_second = threads.map(erase, (first, second))
+        assert sorted([*by_first, *by_second]) == sorted(f"t{number}" for number in range(300))
+        assert [user.user for user in first.all_users()] == ["stays"]
+        logged = root.audit(tenant="leaving", limit=1_000)
+        assert sum(entry.action == "user.erased" for entry in logged.entries) == 300
+
+
+@CLUSTER
+def test_a_file_goes_in_and_out_by_the_command_line(many: ManySuite, tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    rows = "".join(f"shop-{number},post,I bought number {number}.\n" for number in range(40))
+    path.write_text(f"user,type,text\n{rows}shop-x,post,{'x' * 70_000}\n")
+
+    alignx = partial(run, sys.executable, "-m", "alignx.cli", "--url", many.url, "--key", many.new_key("shop"))
+    assert "history.csv, line 42: 70,0" in alignx("ingest", path, code=1).stderr
+    alignx("ingest", path, "--skip-bad")
+    assert alignx("users", "count").stdout == "40\n"
+    assert alignx("users", "list", "--ids").stdout.splitlines() == sorted(f"shop-{number}" for number in range(40))
+    alignx("users", "erase", "--prefix", "shop-", "--yes")
+    assert alignx("users", "count").stdout == "0\n"
+
+
+# --- shards ------------------------------------------------------------------------------------
+
+
 def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
     settings = {"ALIGNX_QUEUE__SHARDS": "2", "ALIGNX_REDIS__REWRITE_AFTER_ERASE_S": "0.1"}
     canary = {"type": "statement", "text": CANARY}
@@ -165,7 +286,4 @@ def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
         assert on_disk(tmp_path)
         for user in range(8):
             assert client.delete(f"/v1/users/u{user}").status_code == 204
-        deadline = time.monotonic() + 20
-        while on_disk(tmp_path):  # until each primary has written its file anew
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: not on_disk(tmp_path), 20, "a primary has not written its file anew")

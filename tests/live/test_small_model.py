@@ -8,19 +8,19 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from docker.local.environment import OFFSETS
 from examples.demo import load_plan
-from tests.conftest import free_port
-from tests.live.suite import ROOT
+from tests.conftest import free_port, wait_until
+from tests.live.suite import ROOT, run
 
 HISTORIES = json.loads(Path(__file__).with_name("english_histories.json").read_text())
 MODELS = ROOT / "var" / "models"
@@ -68,7 +68,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     try:
         assert started.returncode == 0, started.stdout + started.stderr
         assert re.search("/console.*vLLM is warm", started.stdout, re.DOTALL), started.stdout
-        status = subprocess.run([*command, "status", "--home", str(home)], cwd=ROOT, capture_output=True, text=True)
+        status = run(*command, "status", "--home", home, code=None)
         assert "The language model models/alignx-small answers." in status.stdout
         key = (home / "secrets" / "user_key").read_text()
         with httpx.Client(
@@ -90,16 +90,15 @@ def versions(up: httpx.Client) -> dict[str, list[dict[str, str]]]:
 
 def feed(client: httpx.Client, person: Person) -> list[dict[str, str]]:
     user, texts = f"/v1/users/{person.name}", []
+
+    def read() -> dict[str, Any]:
+        current: dict[str, Any] = client.get(f"{user}/preferences").raise_for_status().json()
+        return current
+
     for part in person.parts:
         client.post(f"{user}/events", json={"events": part}).raise_for_status()
-        deadline = time.monotonic() + WRITE_S
-        while True:
-            current = client.get(f"{user}/preferences").raise_for_status().json()
-            if not current["pending"]:
-                break
-            assert time.monotonic() < deadline, current
-            time.sleep(0.2)
-        texts.append(current)
+        wait_until(lambda: read()["pending"] == 0, WRITE_S, read)
+        texts.append(read())
     return texts
 
 

@@ -2,13 +2,13 @@
 exporter, and a collector that keeps what it is sent."""
 
 import json
-import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.conftest import wait_until
 from tests.live.collector import Collected, Collector, collecting
 from tests.live.suite import SERVICES, Suite, mock_engine
 
@@ -45,24 +45,22 @@ def append(suite: Suite, *, request_id: str, **headers: str) -> None:
 
 def spans_of(collector: Collector, trace_id: str, *names: str) -> dict[str, Collected]:
     """The spans of a trace by name, once all of `names` have come, each as often as it is named."""
-    deadline = time.monotonic() + 20
-    while True:
-        spans = collector.of_trace(trace_id)
-        if not Counter(names) - Counter(span.name for span in spans):
-            return {span.name: span for span in spans}
-        assert time.monotonic() < deadline, f"only {sorted(span.name for span in spans)} came"
-        time.sleep(0.05)
+
+    def missing() -> Counter[str]:
+        return Counter(names) - Counter(span.name for span in collector.of_trace(trace_id))
+
+    wait_until(lambda: not missing(), 20, missing)
+    return {span.name: span for span in collector.of_trace(trace_id)}
 
 
 def logged(suite: Suite, service: str, request_id: str) -> list[dict[str, Any]]:
     """The service's lines on the call, once there are any: a line is written behind its answer."""
-    deadline = time.monotonic() + 20
-    while True:
+
+    def own() -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in suite.log(service).splitlines() if line.startswith("{")]
-        if own := [line for line in lines if line.get("request_id") == request_id]:
-            return own
-        assert time.monotonic() < deadline, suite.log(service)[-2000:]
-        time.sleep(0.05)
+        return [line for line in lines if line.get("request_id") == request_id]
+
+    return wait_until(own, 20, lambda: suite.log(service)[-2000:])
 
 
 def test_one_trace_runs_from_the_call_to_the_summary_version(traced: tuple[Suite, Collector]) -> None:

@@ -6,13 +6,13 @@ So it also goes through summaries, and the engine counts the prompts that hold t
 
 import itertools
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
+from tests.conftest import wait_until
 from tests.live.suite import Suite
 from tests.security.obeying_engine import UNDIGESTIBLE, UNWRITTEN
 from tests.security.operations import Document, Names, send
@@ -141,10 +141,7 @@ def _write_history(suite: Suite, key: str, user: str, canary: str) -> list[str]:
     failing = [{"type": "statement", "text": f"I like {text}."} for text in (*texts, f"ash {canary}n912")]
     for events in (*([event] for event in every_event(canary)), failing):
         ids += ask("POST", f"{path}/events", {"events": events}, {"Prefer": "wait=20"})["ids"]
-    deadline = time.monotonic() + SETTLED_WITHIN_S
-    while pending := ask("GET", f"{path}/preferences")["pending"]:
-        assert time.monotonic() < deadline, f"{pending} events of {user} wait"
-        time.sleep(0.1)
+    wait_until(lambda: ask("GET", f"{path}/preferences")["pending"] == 0, SETTLED_WITHIN_S, f"events of {user} wait")
     assert ask("GET", f"{path}/dead-letters")["events"], "no event was set aside"
     assert ask("GET", f"{path}/preferences/rejected")["drafts"], "no draft was rejected"
     edit = {"text": f"I like hills {canary}n903."}

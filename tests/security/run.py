@@ -9,7 +9,6 @@ effects of injections are measured, not required.
 """
 
 import argparse
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.live.suite import ROOT, Suite, mock_engine
+from tests.live.suite import ROOT, Suite, day_and_commit, mock_engine
 from tests.security import fuzzing, injections
 from tests.security.histories import ALPHA, BETA, SECOND, SETTINGS, USER, make_tenant
 from tests.security.injections import EFFECTS, SLOTS, Outcome, Pair
@@ -219,14 +218,7 @@ def main() -> None:
 
 
 def page(rows: Sequence[Row], tables: Sequence[str]) -> str:
-    command = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    head = [
-        "# Security",
-        "",
-        f"Written by `make security` ({' '.join(sys.argv[1:])}), {time.strftime('%Y-%m-%d')}, commit {commit}.",
-        "",
-    ]
+    head = ["# Security", "", f"Written by `make security` ({' '.join(sys.argv[1:])}), {day_and_commit()}.", ""]
     return "\n".join([*head, *render(rows), "", NOTES, *tables, ""])
 
 

@@ -81,8 +81,8 @@ def ingest_file(
         job = Job("standard input" if file == "-" else file, rows, skip_bad)
         scan = entries.scan(rows)
         _report_bad(terminal, job, scan)
-        steps = ingest.send(client, ingest.split_batches(rows, batch), scan.digest, options)
-        done = _follow(terminal, job, scan.events, steps)
+        sending = ingest.Sending(client, ingest.split_batches(rows, batch), scan.digest, options)
+        done = _follow(terminal, job, scan.events, sending.run())
     repeated = f", {done.known} were there already" if done.known else ""
     terminal.note(f"Sent {pluralize(done.sent, 'event')} of {pluralize(scan.users, 'user')}{repeated}.")
     if done.refused:

@@ -39,9 +39,9 @@ class BadLine(NamedTuple):
 
 
 class LineError(Exception):
-    """Raised for a bad line; carries every field that is wrong."""
+    """Raised for a bad line, with the field and the message of everything that is wrong with it."""
 
-    def __init__(self, problems: tuple[BadLine, ...]) -> None:
+    def __init__(self, *problems: tuple[str, str]) -> None:
         super().__init__(problems)
         self.problems = problems
 
@@ -130,67 +130,56 @@ class ExportedEvent(BaseModel):
 def scan(source: Source) -> Scan:
     """Reads the whole file and checks each row."""
     bad, users, events = list[BadLine](), set[str](), 0
-    for result in read_entries(source):
-        if isinstance(result, LineError):
-            bad.extend(result.problems)
+    for found in read_entries(source):
+        if isinstance(found, BadLine):
+            bad.append(found)
         else:
-            events += len(result)
-            users.update(entry.user for entry in result)
+            events += 1
+            users.add(found.user)
     return Scan(source.digest(), events, len(users), tuple(bad))
 
 
-def read_entries(source: Source) -> Iterator["tuple[Entry, ...] | LineError"]:
-    """The events of each row, or what is wrong with it."""
-    reader = Reader(source)
+def read_entries(source: Source) -> Iterator[Entry | BadLine]:
+    """The events of all rows, and what is wrong with a row in place of its events."""
+    user = source.default_user
     for row in source.rows():
-        try:
-            yield reader.read(row)
-        except LineError as error:
-            yield error
-
-
-class Reader:
-    """Turns the rows of one file into events. A row's own user goes before the default one."""
-
-    def __init__(self, source: Source) -> None:
-        self._user = source.default_user
-        self._event_bytes = source.event_bytes
-
-    def read(self, row: Row) -> tuple[Entry, ...]:
-        """The events of a row; none where it is blank or belongs to an export's other lines.
-
-        Raises LineError.
-        """
-        number, document = row.number, row.content
         if row.error:
-            raise LineError((BadLine(number, "", row.error),))
-        if document is None:
-            return ()
-        if document.get("kind") in EXPORT_SKIPPED or _has_no_content(document):
-            # The header names the user of all lines that follow.
-            self._user = self._user or document.get("user")
-            return ()
-        line_user, events = _parse_events(number, document)
-        user = _validate(number, lambda: USER.validate_python(_select_user(number, line_user, self._user)), "user")
-        share = row.size // len(events)
-        entries = tuple(Entry(number, part, user, event, share) for part, event in enumerate(events))
-        if row.size > self._event_bytes // 2:  # as it is stored an event may be longer than here
-            self._check_sizes(entries)
-        return entries
+            yield BadLine(row.number, "", row.error)
+        elif row.content and _is_no_event(row.content):
+            user = user or row.content.get("user")  # a header names that of all lines that follow
+        elif row.content is not None:
+            try:
+                yield from _read_row(row, user, source.event_bytes)
+            except LineError as error:
+                yield from (BadLine(row.number, *problem) for problem in error.problems)
 
-    def _check_sizes(self, entries: tuple[Entry, ...]) -> None:
-        sizes = [(entry, len(encode(entry.complete("0" * DIGEST_CHARS)))) for entry in entries]
-        problems = tuple(
-            BadLine(
-                entry.line,
-                f"history.{entry.part}" if len(entries) > 1 else "",
-                f"{size:,} bytes; an event may have {self._event_bytes:,}",
-            )
-            for entry, size in sizes
-            if size > self._event_bytes
-        )
-        if problems:
-            raise LineError(problems)
+
+def _is_no_event(document: dict[str, Any]) -> bool:
+    """Whether it is one of an export's other lines, or a failed event whose content could not be read."""
+    kind = document.get("kind")
+    return kind in EXPORT_SKIPPED or (kind == "dead_letter" and document.get("interaction") is None)
+
+
+def _read_row(row: Row, default_user: str | None, most_bytes: int) -> tuple[Entry, ...]:
+    """Raises LineError."""
+    line_user, events = _parse_events(row.content)
+    user = _validate(lambda: USER.validate_python(_select_user(line_user, default_user)), "user")
+    share = row.size // len(events)
+    entries = tuple(Entry(row.number, part, user, event, share) for part, event in enumerate(events))
+    if row.size > most_bytes // 2:  # as it is stored an event may be longer than here
+        _check_sizes(entries, most_bytes)
+    return entries
+
+
+def _check_sizes(entries: tuple[Entry, ...], most_bytes: int) -> None:
+    sizes = [len(encode(entry.complete("0" * DIGEST_CHARS))) for entry in entries]
+    problems = [
+        (f"history.{part}" if len(entries) > 1 else "", f"{size:,} bytes; an event may have {most_bytes:,}")
+        for part, size in enumerate(sizes)
+        if size > most_bytes
+    ]
+    if problems:
+        raise LineError(*problems)
 
 
 def encode(event: Interaction) -> bytes:
@@ -198,48 +187,36 @@ def encode(event: Interaction) -> bytes:
     return event.model_dump_json(exclude_none=True).encode()
 
 
-def _has_no_content(document: dict[str, Any]) -> bool:
-    """Whether the line is a failed event of an export whose content could not be read."""
-    return document.get("kind") == "dead_letter" and document.get("interaction") is None
-
-
-def _parse_events(number: int, document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
+def _parse_events(document: dict[str, Any]) -> tuple[object, tuple[Interaction, ...]]:
     """The line's own user, and its events."""
     if "history" in document and "type" not in document:
-        row = _validate(number, lambda: UpiRow.model_validate(document))
+        row = _validate(lambda: UpiRow.model_validate(document))
+        for index, triple in enumerate(row.history):
+            if triple.chosen == triple.rejected == "":
+                raise LineError((f"history.{index}", "chosen and rejected are both empty"))
         return row.userid, tuple(
             ComparisonInteraction(query=triple.query, chosen=triple.chosen, rejected=triple.rejected)
-            for triple in _check_text(number, row.history)
+            for triple in row.history
         )
     if document.get("kind") in EXPORT_EVENTS:
-        document = _validate(number, lambda: ExportedEvent.model_validate(document)).interaction
+        document = _validate(lambda: ExportedEvent.model_validate(document)).interaction
     fields = {name: value for name, value in document.items() if name != "user"}
     # Read as JSON, not as Python values, so that lists may stand for tuples and text for dates.
-    event = _validate(number, lambda: INTERACTION.validate_json(to_json(fields)))
+    event = _validate(lambda: INTERACTION.validate_json(to_json(fields)))
     return document.get("user"), (event,)
 
 
-def _check_text(number: int, history: tuple[UpiTriple, ...]) -> Iterator[UpiTriple]:
-    for index, triple in enumerate(history):
-        if triple.chosen == triple.rejected == "":
-            raise LineError((BadLine(number, f"history.{index}", "chosen and rejected are both empty"),))
-        yield triple
-
-
-def _select_user(number: int, line_user: object, default_user: str | None) -> object:
+def _select_user(line_user: object, default_user: str | None) -> object:
     user = line_user if line_user is not None else default_user
     if user is None:
-        raise LineError((BadLine(number, "user", "the line names no user; add it, or give --user"),))
-    return str(user) if isinstance(user, int) else user
+        raise LineError(("user", "the line names no user; add it, or give --user"))
+    return user
 
 
-def _validate(number: int, parse: Callable[[], T], field: str = "") -> T:
+def _validate(parse: Callable[[], T], field: str = "") -> T:
     """Raises LineError. `field` names the value where the error names none."""
     try:
         return parse()
     except ValidationError as error:
-        problems = tuple(
-            BadLine(number, ".".join(str(part) for part in problem["loc"]) or field, problem["msg"])
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        raise LineError(problems) from error
+        problems = error.errors(include_url=False, include_input=False)
+        raise LineError(*((".".join(map(str, each["loc"])) or field, each["msg"]) for each in problems)) from error

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from alignx.cli.histories.entries import BadLine, Entry, LineError, Source, read_entries
+from alignx.cli.histories.entries import BadLine, Entry, Source, read_entries
 from alignx.client.client import AlignX
 from alignx.client.errors import ProblemError, parse_problem
 from alignx.schemas.many_users import LineOutcome, UserEvents
@@ -44,16 +44,15 @@ def split_batches(source: Source, size: int) -> Iterator[Batch]:
     """The valid rows of the file as batches of one user each, every user's in the order of the file."""
     waiting: dict[str, list[Entry]] = {}
     buffered = 0
-    for entries in read_entries(source):
-        if isinstance(entries, LineError):
+    for entry in read_entries(source):
+        if isinstance(entry, BadLine):
             continue  # reported by the scan
-        for entry in entries:
-            pending = waiting.setdefault(entry.user, [])
-            pending.append(entry)
-            buffered += 1
-            if len(pending) >= size or sum(other.size for other in pending) >= BATCH_BYTES:
-                buffered -= len(pending)
-                yield Batch(entry.user, tuple(waiting.pop(entry.user)))
+        pending = waiting.setdefault(entry.user, [])
+        pending.append(entry)
+        buffered += 1
+        if len(pending) >= size or sum(other.size for other in pending) >= BATCH_BYTES:
+            buffered -= len(pending)
+            yield Batch(entry.user, tuple(waiting.pop(entry.user)))
         if buffered >= BUFFERED_EVENTS:
             yield from _flush(waiting)
             buffered = 0
@@ -105,6 +104,7 @@ class Sending:
         """Events that the service had, since the latest step."""
 
     def run(self) -> Iterator[Progress]:
+        """Sends the batches, many in a call. Raises ClientError."""
         while True:
             for outcome in self._client.append_all(self._lines()):
                 yield self._take(outcome)
@@ -165,13 +165,6 @@ class Sending:
     def _take_known(self) -> int:
         known, self._known = self._known, 0
         return known
-
-
-def send(
-    client: AlignX, batches: Iterator[Batch], digest: str, options: SendOptions = SendOptions()
-) -> Iterator[Progress]:
-    """Sends the batches, many in a call. Raises ClientError."""
-    return Sending(client, batches, digest, options).run()
 
 
 def fetch_event_ids(client: AlignX, user: str) -> frozenset[str]:

@@ -10,16 +10,11 @@ import yaml
 
 from docker.grafana.panels import COLUMNS, SOURCE, Dashboard, Panel, Query, Row, Unit
 from docker.grafana.write import DASHBOARDS, FOLDER, text
-from tests.containers.exported import SCRAPED, Series, faults, known_series
+from tests.containers.exported import SCRAPED, Series, faults
 from tests.containers.promql import grouping, selectors
 
 PROVISIONING = FOLDER.parent / "provisioning"
 WINDOW = "1m"
-
-
-@pytest.fixture(scope="module")
-def known() -> Series:
-    return known_series()
 
 
 def lint(dashboard: Dashboard, known: Series) -> list[str]:

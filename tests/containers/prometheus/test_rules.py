@@ -11,13 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-import gateway.__main__
-import services.preference.__main__
-import services.preference.worker
-import services.response.__main__
 from docker.grafana.write import DASHBOARDS
 from docs.code_blocks import find_blocks
-from tests.containers.exported import ROOT, RULES, Series, faults, known_series, rules
+from tests.containers.exported import PORTS, ROOT, RULES, Series, faults, rules
 from tests.containers.promql import selectors
 
 RUNBOOK = ROOT / "docs" / "how-to" / "runbook.md"
@@ -27,11 +23,6 @@ CASES = FOLDER / "tests" / "alerts.yml"
 LOCAL = ROOT / "docker" / "local" / "prometheus.yml"
 CONFIG = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
 ALERTS = rules("alert")
-
-
-@pytest.fixture(scope="module")
-def known() -> Series:
-    return known_series()
 
 
 def promtool(*arguments: str) -> None:
@@ -135,12 +126,7 @@ def test_every_recording_rule_is_used() -> None:
 def test_prometheus_scrapes_every_process_where_it_listens() -> None:
     ports = {job["job_name"]: job["dns_sd_configs"][0]["port"] for job in CONFIG["scrape_configs"][:-1]}
     assert ports.pop("engine") == 8100
-    assert ports == {
-        "gateway": gateway.__main__.PORT,
-        "preference": services.preference.__main__.PORT,
-        "worker": services.preference.worker.PORT,
-        "response": services.response.__main__.PORT,
-    }
+    assert ports == PORTS
     assert [job["job_name"] for job in CONFIG["scrape_configs"] if "authorization" in job] == ["gateway"]
 
 

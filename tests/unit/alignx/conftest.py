@@ -9,7 +9,7 @@ import gzip
 import itertools
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -169,33 +169,54 @@ class FakeService:
             return self.append(request, self.users.setdefault(user, History()))
         if user not in self.users:
             return problem(404, "user_unknown", "No history is kept for this user")
+        act = self.read if request.method == "GET" else self.write
+        return act(request, user, rest)
+
+    def read(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
         history = self.users[user]
-        if (request.method, rest) == ("DELETE", ""):
-            del self.users[user]
-            return httpx.Response(204)
-        name = f"{request.method} {rest.partition('/versions/')[0]}"
-        if "/versions/" in rest:
-            number = int(rest.rpartition("/")[2])
-            return httpx.Response(200, json=self.version(history, number))
-        if (request.method, rest.partition("/")[0]) in (("DELETE", "events"), ("POST", "forget")):
-            return self.forget(request, history)
-        routes: dict[str, Callable[[httpx.Request, str, History], httpx.Response]] = {
-            "GET events": self.events,
-            "GET dead-letters": self.dead_letters,
-            "POST dead-letters/retry": self.retry_dead_letters,
-            "GET export": self.export,
-            "GET preferences": self.preferences,
-            "PUT preferences": self.edit,
-            "GET preferences/versions": self.versions,
-            "GET preferences/rejected": self.rejected,
-            "GET preferences/diff": self.diff,
-            "GET preferences/stream": self.stream,
-            "POST preferences/rebuild": self.rebuild,
-            "POST preferences/rollback": self.rollback,
-            "POST select": self.select,
-            "POST recommend": self.recommend,
+        match rest.split("/"):
+            case "preferences", "versions", number:
+                return httpx.Response(200, json=self.version(history, int(number)))
+            case "preferences", "stream":
+                return self.streams.popleft()
+            case "preferences", "rejected":
+                draft = {"check": "refusal", "reason": "the model declines", "text": "I'm sorry.", "source": "llm:m"}
+                drafts = [draft | {"created_at": MOMENT.isoformat()}] if self.has_drafts else []
+                return httpx.Response(200, json={"drafts": drafts})
+            case ["dead-letters"]:
+                letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
+                return httpx.Response(200, json={"events": [letter], "next": None})
+        calls = {
+            "events": self.events,
+            "export": self.export,
+            "preferences": self.preferences,
+            "preferences/versions": self.versions,
+            "preferences/diff": self.diff,
         }
-        return routes[name](request, user, history)
+        return calls[rest](request, user, history)
+
+    def write(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
+        history, body = self.users[user], json.loads(request.content or "{}")
+        match rest.split("/"):
+            case [""]:
+                del self.users[user]
+                return httpx.Response(204)
+            case ["preferences"]:
+                return self.write_version(request, user, history, body["text"])
+            case "preferences", "rollback":
+                return self.write_version(request, user, history, history.versions[body["version"] - 1])
+            case "preferences", "rebuild":
+                history.versions += ["Written afresh."] if self.writes else []
+                return httpx.Response(202, json={"pending": len(history.events)})
+            case "dead-letters", "retry":
+                ids = body["event_ids"] or ["1-7"]
+                events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in ids else []
+                return httpx.Response(202, json={"events": events, "pending": len(events)})
+            case [("select" | "recommend") as call]:
+                answer = self.select(body) if call == "select" else self.recommend(body)
+                return httpx.Response(200, json=answer | self.scorer(body, history))
+            case _:
+                return self.forget(request, body, history)
 
     def put_items(self, request: httpx.Request) -> httpx.Response:
         self.catalogue |= {item["id"]: item for item in json.loads(request.content)["items"]}
@@ -242,8 +263,7 @@ class FakeService:
         unknown = len(names) - len(erased)
         return httpx.Response(200, json={"erased": erased, "unknown": unknown, "left": len(named) - len(names)})
 
-    def forget(self, request: httpx.Request, history: History) -> httpx.Response:
-        body = json.loads(request.content or "{}")
+    def forget(self, request: httpx.Request, body: dict[str, Any], history: History) -> httpx.Response:
         wanted = body.get("about", request.url.path.rpartition("/")[2])
         gone = [event for event in history.events if wanted in json.dumps(event)]
         if not gone and not body:
@@ -277,21 +297,6 @@ class FakeService:
         more = f"1-{stop - 1}" if stop < len(history.events) else None
         events = history.events[:: -1 if request.url.params.get("order") == "desc" else 1]
         return httpx.Response(200, json={"events": events[start:stop], "next": more})
-
-    def dead_letters(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
-        letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
-        return httpx.Response(200, json={"events": [letter], "next": None})
-
-    def retry_dead_letters(self, request: httpx.Request, _user: str, _history: History) -> httpx.Response:
-        ids = json.loads(request.content)["event_ids"] or ["1-7"]
-        events = [{"event_id": "1-7", "new_event_id": "2-0"}] if "1-7" in ids else []
-        return httpx.Response(202, json={"events": events, "pending": len(events)})
-
-    def rejected(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
-        if not self.has_drafts:
-            return httpx.Response(200, json={"drafts": []})
-        draft = {"check": "refusal", "reason": "the model declines", "text": "I'm sorry.", "source": "llm:m"}
-        return httpx.Response(200, json={"drafts": [draft | {"created_at": MOMENT.isoformat()}]})
 
     def export(self, _request: httpx.Request, user: str, history: History) -> httpx.Response:
         header = {"kind": "header", "format": "alignx-export/1", "user": user}
@@ -332,17 +337,6 @@ class FakeService:
         history.versions.append(text)
         return httpx.Response(200, json=self.current(user, history), headers={"ETag": f'"v{len(history.versions)}"'})
 
-    def edit(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
-        return self.write_version(request, user, history, json.loads(request.content)["text"])
-
-    def rollback(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
-        return self.write_version(request, user, history, history.versions[json.loads(request.content)["version"] - 1])
-
-    def rebuild(self, _request: httpx.Request, _user: str, history: History) -> httpx.Response:
-        if self.writes:
-            history.versions.append("Written afresh.")
-        return httpx.Response(202, json={"pending": len(history.events)})
-
     def versions(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
         last = int(request.url.params.get("before", len(history.versions) + 1)) - 1
         stop = max(0, last - min(int(request.url.params.get("limit", self.page)), self.page))
@@ -356,26 +350,19 @@ class FakeService:
         body = {"from_version": first, "to_version": last, "added": [new], "removed": [old], "unified": unified}
         return httpx.Response(200, json=body)
 
-    def stream(self, _request: httpx.Request, _user: str, _history: History) -> httpx.Response:
-        return self.streams.popleft()
+    def select(self, body: dict[str, Any]) -> dict[str, Any]:
+        choice = len(body["items"]) - 1
+        shares = [0.1 / choice] * choice + [0.9]
+        return {"choice": choice, "items": [{"index": n, "probability": share} for n, share in enumerate(shares)]}
 
-    def select(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
-        body = json.loads(request.content)
-        items = body["items"]
-        shares = [0.1 / (len(items) - 1)] * (len(items) - 1) + [0.9]
-        scored = [{"index": index, "probability": share} for index, share in enumerate(shares)]
-        choice = len(items) - 1
-        return httpx.Response(200, json={"choice": choice, "items": scored, **self.scorer(body, history)})
-
-    def recommend(self, request: httpx.Request, _user: str, history: History) -> httpx.Response:
-        body = json.loads(request.content)
+    def recommend(self, body: dict[str, Any]) -> dict[str, Any]:
         order = range(len(body["candidates"]) - 1, -1, -1)
         reason = "It lasts." if body["explain"] else None
         ranked = [
             {"rank": rank, "index": index, "score": 1 / rank, "reason": reason}
             for rank, index in itertools.islice(enumerate(order, start=1), body["k"])
         ]
-        return httpx.Response(200, json={"items": ranked, **self.scorer(body, history)})
+        return {"items": ranked}
 
     def scorer(self, body: dict[str, Any], history: History) -> dict[str, Any]:
         """The profile unless another is named; it reads no summary."""

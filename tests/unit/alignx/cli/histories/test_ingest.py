@@ -26,7 +26,7 @@ def run(service: FakeService, content: bytes, *, user: str | None = "ada", size:
     found = scan(source := Source(io.BytesIO(content), default_user=user))
     with service.client() as client:
         batches = ingest.split_batches(source, size)
-        list(ingest.send(client, batches, found.digest, ingest.SendOptions(**more)))
+        list(ingest.Sending(client, batches, found.digest, ingest.SendOptions(**more)).run())
     return found
 
 
