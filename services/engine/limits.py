@@ -17,7 +17,6 @@ from typing import Self
 import aiohttp
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from pydantic import SecretStr
 
 from alignx.schemas.status import EngineState
 from services.engine.answers import SIGNS
@@ -149,7 +148,7 @@ class Engine(ChoiceClient):
         self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
         self._first_token_timeout_s = settings.first_token_timeout_s
         self._has_salt = settings.cache_salt_secret is not None
-        server = _server(settings, settings.url, settings.model, settings.api_key)
+        server = _server(settings)
         canaries = ChoiceClient(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
         measure = partial(measure_protocol, partial(ChoiceClient, session, server), settings.choose)
         self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, measure, hidden=server.api_key)
@@ -246,11 +245,11 @@ class Engine(ChoiceClient):
         return model
 
 
-def _server(settings: EngineSettings, url: str, model: str | None, key: SecretStr | None) -> Server:
-    salt, session = settings.cache_salt_secret, settings.session_secret
+def _server(settings: EngineSettings) -> Server:
+    key, salt, session = settings.api_key, settings.cache_salt_secret, settings.session_secret
     return Server(
-        url,
-        model,
+        settings.url,
+        settings.model,
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
