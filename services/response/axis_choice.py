@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from alignx.schemas.requests import AxesUsed, AxisWeights
 from alignx.schemas.tenants import TenantSettings
 from services.axes import AXES, ROUTER_FILE, AxisGrid, GridPoint, ServedMerge, Weights
-from services.errors import InvalidRequest
 from services.profile.word_table import embed
+from services.response.chat_request import refuse_fields
 from services.settings import AxesSettings
 from services.storage.timed_cache import TimedCache
 
@@ -105,15 +105,15 @@ class AxisChooser:
         """The adapter for a chat that asks for `model`; None where a model other than the base, or the base of a
         tenant that may have no adapter, answers. `prompt` gives the text that a router reads. Raises InvalidRequest."""
         if model in self.adapters:
-            raise refuse("model", "is an adapter of the axes; leave it out and send personalization.axes")
+            raise refuse_fields(("model", "is an adapter of the axes; leave it out and send personalization.axes"))
         if model not in (None, base):
             if requested is not None:
-                raise refuse("personalization.axes", f"only the model {base!r} has axes")
+                raise refuse_fields(("personalization.axes", f"only the model {base!r} has axes"))
             return None
         points = await self._allowed(tenant)
         if not points:
             if requested is not None:
-                raise refuse("personalization.axes", NOT_ALLOWED)
+                raise refuse_fields(("personalization.axes", NOT_ALLOWED))
             return None
         used = self._nearest(points, requested, prompt)
         self._metrics.chats.labels(used.adapter, used.chosen).inc()
@@ -153,7 +153,3 @@ def raise_harmless(weights: Weights, floor: float) -> Weights:
         return weights
     left = (1 - floor) / (1 - harmless)
     return helpful * left, floor, honest * left
-
-
-def refuse(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}])

@@ -11,9 +11,9 @@ from typing import Any, Final
 from alignx.schemas.interactions import DialogueInteraction, Message
 from alignx.schemas.requests import Personalization
 from services.engine.refusals import member
-from services.errors import Forbidden, InvalidRequest
+from services.errors import Forbidden
 from services.outcomes.served import Outcomes, Serving
-from services.response.chat_request import ChatRequest, ChatRequestMessage
+from services.response.chat_request import ChatRequest, ChatRequestMessage, refuse_fields
 from services.response.doors.door import read_documents
 from services.storage.users import encode_interaction
 
@@ -38,7 +38,7 @@ def wants_learning(request: ChatRequest, user: str | None, *, may_append: bool) 
         raise Forbidden(detail, errors=errors, scope="events:write")
     message = "needs a user" if user is None else "needs one answer: leave n out"
     if user is None or request.n not in (None, 1):
-        raise InvalidRequest(f"{LEARN}: {message}", errors=[{"field": LEARN, "message": message}])
+        raise refuse_fields((LEARN, message))
     return True
 
 

@@ -47,13 +47,4 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
     served = await selector.outcomes.record(serving, {index: candidates[index] for index in best})
-    return RecommendResponse(
-        **served,
-        items=ranked,
-        method=selection.method,
-        version=selection.version,
-        fallback=selection.fallback,
-        basis=selection.basis,
-        weights=selection.shown_weights,
-        mixture=selection.mixture,
-    )
+    return RecommendResponse(**served, items=ranked, **selection.describe())

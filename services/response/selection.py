@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -87,15 +87,17 @@ class Selection:
         has_traffic = self.by_profile is not None and self.by_profile.mixed.is_known and self.weights.profile
         return (*scorers, "traffic") if has_traffic else tuple(scorers)
 
-    @property
-    def mixture(self) -> dict[str, float]:
-        """What each feature counted in the profile's scores."""
-        weights = self.by_profile.mixed.weights._asdict() if self.by_profile else {}
-        return {name: round(weight, 4) for name, weight in weights.items()}
-
-    @property
-    def shown_weights(self) -> dict[Scorer, float]:
-        return {scorer: round(getattr(self.weights, scorer), 4) for scorer in get_args(Scorer)}
+    def describe(self) -> dict[str, Any]:
+        """What an answer says of how it came about: `mixture` is what each feature counted in the profile's scores."""
+        features = self.by_profile.mixed.weights._asdict() if self.by_profile else {}
+        return {
+            "method": self.method,
+            "version": self.version,
+            "fallback": self.fallback,
+            "basis": self.basis,
+            "weights": {scorer: round(getattr(self.weights, scorer), 4) for scorer in get_args(Scorer)},
+            "mixture": {name: round(weight, 4) for name, weight in features.items()},
+        }
 
 
 class SelectionMetrics:
@@ -172,13 +174,8 @@ class Selector:
             **served,
             choice=best.index,
             items=scored,
-            method=selection.method,
-            version=selection.version,
             position_bias=selection.position_bias,
-            fallback=selection.fallback,
-            basis=selection.basis,
-            weights=selection.shown_weights,
-            mixture=selection.mixture,
+            **selection.describe(),
         )
 
     async def profile(self, tenant: str, user: str, method: Method | None) -> Profile | None:

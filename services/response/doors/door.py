@@ -14,8 +14,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from services.engine.refusals import member
-from services.errors import EngineError, InvalidRequest
-from services.response.chat_request import ChatRequest
+from services.errors import EngineError
+from services.response.chat_request import ChatRequest, refuse_fields
 from services.response.chat_stream import KEEP_ALIVE
 from services.server.app import sse
 
@@ -33,16 +33,15 @@ class Refusals:
     """Gathers what a request cannot have, by field."""
 
     def __init__(self) -> None:
-        self._errors: list[dict[str, str]] = []
+        self._problems: list[tuple[str, str]] = []
 
     def add(self, field: str, why: str) -> None:
-        self._errors.append({"field": field, "message": why})
+        self._problems.append((field, why))
 
     def check(self) -> None:
         """Raises InvalidRequest."""
-        if self._errors:
-            errors = self._errors[:20]
-            raise InvalidRequest("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+        if self._problems:
+            raise refuse_fields(*self._problems)
 
 
 def further_fields(

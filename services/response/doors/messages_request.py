@@ -191,15 +191,7 @@ def _read_tool(tool: Body, field: str, refusals: Refusals) -> Body:
     if tool.get("type") not in (None, "custom") or not isinstance(tool.get("name"), str):
         refusals.add(field, "only tools of your own, with a name, are offered; others run at the provider")
         return {}
-    for name in tool.keys() - {
-        "type",
-        "name",
-        "description",
-        "input_schema",
-        "strict",
-        "eager_input_streaming",
-        *HINTS,
-    }:
+    for name in tool.keys() - _TOOL_MEMBERS:
         if tool[name] and tool[name] != ["direct"]:
             refusals.add(f"{field}.{name}", "no member of a tool that passes to the engine")
     function = {name: tool[name] for name in ("name", "description", "strict") if tool.get(name) is not None}
