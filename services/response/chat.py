@@ -106,23 +106,16 @@ class ChatCall:
     """Hears the answer, if that is to become an event of the user."""
 
 
+@dataclass(frozen=True, slots=True)
 class Chat:
     """Chat completions of one process."""
 
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        outcomes: Outcomes,
-        settings: Settings,
-        axes: AxisChooser | None = None,
-    ) -> None:
-        self.store = store
-        self.engine = engine
-        self.outcomes = outcomes
-        self.settings = settings
-        self.axes = axes
-        """None where no axis adapters are served."""
+    store: Store
+    engine: Engine
+    outcomes: Outcomes
+    settings: Settings
+    axes: AxisChooser | None
+    """None where no axis adapters are served."""
 
     async def prepare(
         self, tenant: str, user: str | None, request: ChatRequest, *, may_append: bool = False

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from services.engine.refusals import member
+from services.engine.wire import plain_text
 from services.errors import EngineError
 from services.response.chat_request import ChatRequest, refuse_fields
 from services.response.chat_stream import KEEP_ALIVE
@@ -98,7 +99,7 @@ class Door(ABC):
         for choice in (chunk.get("choices") or [])[:1]:
             self._note(choice)
             delta = choice.get("delta") or {}
-            if text := delta.get("content") or delta.get("refusal"):
+            if text := plain_text(delta.get("content") or delta.get("refusal")):
                 yield from self._add_text(text)
             for call in delta.get("tool_calls") or ():
                 yield from self._add_call(call)

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from alignx.schemas.summaries import TokenCounts
 from services.engine.capabilities import CANARY
+from services.engine.conventions.sessions import HEADER
 from services.engine.guard import EngineCall
 from services.engine.limits import Engine
 from services.errors import AlignXError
@@ -29,7 +30,8 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
+        self.sessions: list[str | None] = []
+        """`X-Session-ID` of each chat."""
         self.tokenized: list[str] = []
         self.url = ""
         self.chat: Answer = reply("hello")
@@ -49,7 +51,7 @@ class FakeEngine:
             self.canaries.append(body)
             return await self.canary(request)
         self.bodies.append(body)
-        self.headers.append(dict(request.headers))
+        self.sessions.append(request.headers.get(HEADER))
         return await self.chat(request)
 
     async def on_completion(self, request: web.Request) -> web.StreamResponse:

@@ -14,7 +14,7 @@ from alignx.schemas.tenants import TenantSettings
 from services.axes import GRID_FILE, ROUTER_FILE, SERVED_FILE, AxisGrid, GridPoint, ServedMerge
 from services.outcomes.served import arm_of
 from services.profile.word_table import WIDTH, embed
-from services.response.axis_choice import NOT_SERVED, AxisChooser, AxisMetrics, raise_harmless
+from services.response.axis_choice import NOT_SERVED, AxisChooser, count_axes
 from services.settings import AxesSettings
 from services.storage.timed_cache import TimedCache
 from tests.unit.services.engine.fake_engine import fails
@@ -166,12 +166,6 @@ def test_a_floor_raises_weights_and_no_adapter_below_it_answers(serve: Serve, fo
     assert axes_of(service.chat())["raised"] is False
 
 
-def test_weights_that_are_raised_add_up_to_1() -> None:
-    assert raise_harmless((0.3, 0.2, 0.5), 0.5) == pytest.approx((0.1875, 0.5, 0.3125))
-    assert raise_harmless((1.0, 0.0, 0.0), 1.0) == (0.0, 1.0, 0.0)
-    assert raise_harmless((0.2, 0.6, 0.2), 0.5) == (0.2, 0.6, 0.2)
-
-
 def test_a_tenant_has_the_adapters_of_its_list_alone(with_axes: Service) -> None:
     with_axes.configure("acme", axis_adapters=["axes-0-100-0", "axes-of-another-grid"])
     assert axes_of(with_axes.chat(personalization=HELPFUL))["adapter"] == "axes-0-100-0"
@@ -264,8 +258,8 @@ def test_a_folder_that_serves_nothing_is_refused_at_the_start(
     folder: Path, broken: Any, floor: float, why: str
 ) -> None:
     settings = AxesSettings(folder=folder, harmless_floor=floor)
-    metrics = AxisMetrics(CollectorRegistry())
-    assert AxisChooser.read(AxesSettings(), TimedCache(no_settings), metrics) is None
+    chats = count_axes(CollectorRegistry())
+    assert AxisChooser.read(AxesSettings(), TimedCache(no_settings), chats) is None
     broken(folder)
     with pytest.raises(ValueError, match=why):
-        AxisChooser.read(settings, TimedCache(no_settings), metrics)
+        AxisChooser.read(settings, TimedCache(no_settings), chats)

@@ -18,7 +18,7 @@ from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.response.chat_stream import KEEP_ALIVE, AnswerEvents, render_stream
 from services.response.thinking import ThinkingFilter, hide_in_delta, hide_in_message
-from tests.unit.services.engine.fake_engine import Answer, answers, fails
+from tests.unit.services.engine.fake_engine import answers, fails, late
 from tests.unit.services.response.conftest import Service, sends
 from tests.unit.with_settings import with_settings
 
@@ -286,14 +286,6 @@ def test_of_several_choices_each_must_end(service: Service) -> None:
 
 
 # --- waiting -----------------------------------------------------------------------------------
-
-
-def late(seconds: float, then: Answer) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
-        return await then(request)
-
-    return answer
 
 
 SOON: dict[str, Any] = {"response": {"keep_alive_after_s": 0.05, "keep_alive_s": 0.05}}

@@ -14,7 +14,7 @@ from services.outcomes.served import CHAT_OUTCOMES, MOST_CHATS, arm_of
 from services.response.chat_request import ChatRequestMessage
 from services.response.learning import latest_turns
 from services.server.app import APPEND_HEADER, USER_HEADER
-from tests.unit.services.engine.fake_engine import answers
+from tests.unit.services.engine.fake_engine import answers, fails
 from tests.unit.services.response.conftest import ANSWER, Service, sends
 from tests.unit.with_settings import with_settings
 
@@ -109,42 +109,30 @@ def test_both_arms_are_learned(service: Service) -> None:
         assert turns(service, user) == [[QUESTION, REPLY]]
 
 
+NO_TEXT = {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+A_CALL = {"message": {"role": "assistant", "content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}
+
+
 @pytest.mark.parametrize(
-    "reply",
+    ("stream", "reply"),
     [
-        sends(chunk("H"), chunk("i."), cut=True),
-        sends(chunk("Hi.")),  # without an end
-        sends(chunk("H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE),
-        sends(chunk(finish_reason="stop") + DONE),
-        sends(chunk(" \n", finish_reason="stop") + DONE),
-        sends(chunk("H", finish_reason="content_filter") + DONE),
-        sends(chunk("Wait.", delta={"tool_calls": [{"index": 0}]}) + chunk(finish_reason="tool_calls") + DONE),
+        (True, sends(chunk("H"), chunk("i."), cut=True)),
+        (True, sends(chunk("Hi."))),  # without an end
+        (True, sends(chunk("H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE)),
+        (True, sends(chunk(finish_reason="stop") + DONE)),
+        (True, sends(chunk(" \n", finish_reason="stop") + DONE)),
+        (True, sends(chunk("H", finish_reason="content_filter") + DONE)),
+        (True, sends(chunk("Wait.", delta={"tool_calls": [{"index": 0}]}) + chunk(finish_reason="tool_calls") + DONE)),
+        (False, answers({**ANSWER, "choices": [{"index": 0, **NO_TEXT}]})),
+        (False, answers({**ANSWER, "choices": [{"index": 0, **A_CALL}]})),
+        (False, fails(500)),
     ],
 )
-def test_of_a_stream_that_is_no_whole_answer_nothing_is_kept(service: Service, reply: Any) -> None:
+def test_of_what_is_no_whole_answer_nothing_is_kept(service: Service, stream: bool, reply: Any) -> None:
     service.engine.chat = reply
-    service.chat(user="ada", personalization=LEARN, stream=True)
+    service.chat(user="ada", personalization=LEARN, stream=stream)
     assert service.kept_chats("ada") == []
     assert counted(service) == {}
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"},
-        {"message": {"role": "assistant", "content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"},
-    ],
-)
-def test_of_an_answer_without_a_text_nothing_is_kept(service: Service, choice: Any) -> None:
-    service.engine.chat = answers({**ANSWER, "choices": [{"index": 0, **choice}]})
-    assert service.chat(user="ada", personalization=LEARN).status_code == 200
-    assert service.kept_chats("ada") == []
-
-
-def test_a_failed_chat_is_not_kept(service: Service) -> None:
-    service.engine.chat = answers({"error": "no"}, status=500)
-    assert service.chat(user="ada", personalization=LEARN).status_code >= 500
-    assert service.kept_chats("ada") == []
 
 
 def test_the_chat_is_kept_before_the_caller_sees_the_end_and_no_sooner(service: Service) -> None:
