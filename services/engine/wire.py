@@ -335,12 +335,13 @@ def model_list(answer: Any) -> list[Body]:
 
 def token_counts(usage: Any) -> TokenCounts:
     """The counts of an OpenAI `usage` object; 0 where one is missing or no number."""
-
-    def count(value: Any) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
-
     return TokenCounts(
-        prompt=count(member(usage, "prompt_tokens")),
-        completion=count(member(usage, "completion_tokens")),
-        cached=count(member(member(usage, "prompt_tokens_details"), "cached_tokens")),
+        prompt=token_count(usage, "prompt_tokens"),
+        completion=token_count(usage, "completion_tokens"),
+        cached=token_count(member(usage, "prompt_tokens_details"), "cached_tokens"),
     )
+
+
+def token_count(counts: Any, name: str) -> int:
+    number = member(counts, name)
+    return number if isinstance(number, int) and number > 0 else 0

@@ -11,6 +11,7 @@ from typing import Any, Final
 from alignx.schemas.interactions import DialogueInteraction, Message
 from alignx.schemas.requests import Personalization
 from services.engine.refusals import member
+from services.engine.wire import plain_text
 from services.errors import Forbidden
 from services.outcomes.served import Outcomes, Serving
 from services.response.chat_request import ChatRequest, ChatRequestMessage, refuse_fields
@@ -85,8 +86,8 @@ class LearnedChat:
         choices = document.get("choices")
         for choice in choices[:1] if isinstance(choices, list) else ():
             said = member(choice, "message") or member(choice, "delta")
-            if isinstance(content := member(said, "content"), str):
-                self._text.append(content)
+            if isinstance(content := member(said, "content"), str | list):
+                self._text.append(plain_text(content))
             if member(said, "tool_calls") or member(choice, "finish_reason") in _NO_ANSWER:
                 self._is_answer = False
 

@@ -195,10 +195,3 @@ def event(document: Body) -> bytes:
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid4().hex}"
-
-
-def count(usage: Any, *path: str) -> int:
-    """A count of tokens in OpenAI's `usage`; 0 where there is none."""
-    for name in path:
-        usage = member(usage, name)
-    return usage if isinstance(usage, int) and usage > 0 else 0

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.response.doors.door import Body, Door, count, event, new_id
+from services.engine.refusals import member
+from services.engine.wire import token_count, token_counts
+from services.response.doors.door import Body, Door, event, new_id
 from services.response.doors.responses_request import ResponsesRequest
 
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -96,15 +98,14 @@ class ResponsesDoor(Door):
         }
 
     def _count(self) -> Body:
-        read, written = count(self._usage, "prompt_tokens"), count(self._usage, "completion_tokens")
-        cached = count(self._usage, "prompt_tokens_details", "cached_tokens")
-        thought = count(self._usage, "completion_tokens_details", "reasoning_tokens")
+        tokens = token_counts(self._usage)
+        thought = token_count(member(self._usage, "completion_tokens_details"), "reasoning_tokens")
         return {
-            "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-            "output_tokens": written,
+            "input_tokens": tokens.prompt,
+            "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
+            "output_tokens": tokens.completion,
             "output_tokens_details": {"reasoning_tokens": thought},
-            "total_tokens": read + written,
+            "total_tokens": tokens.prompt + tokens.completion,
         }
 
     # --- events --------------------------------------------------------------------------------

@@ -101,10 +101,8 @@ class FakeEngine(fake_engine.FakeEngine):
         self.models = ["tiny"]
         self.chat = answers(ANSWER)
         self.prefer: Prefer = always_a
-        self.choice_status = 200
-        self.choice_pause = 0.0
         self.choose: Answer = self.on_choice
-        self.completion_status = 200
+        self.completion = self.on_text
         self.scored: list[tuple[str, str]] = []
         """Context and item of each."""
         self.left = threading.Event()
@@ -128,9 +126,6 @@ class FakeEngine(fake_engine.FakeEngine):
 
     async def on_choice(self, request: web.Request) -> web.Response:
         body = await request.json()
-        await asyncio.sleep(self.choice_pause)
-        if self.choice_status != 200:
-            return web.Response(status=self.choice_status)
         logprobs = self.prefer(items_shown(body))
         listed = [
             {"token": f"token_id:{token}", "logprob": logprob}
@@ -148,13 +143,13 @@ class FakeEngine(fake_engine.FakeEngine):
         turns = "".join(f"<{turn['role']}>{turn['content']}" for turn in body.get("messages", ()))
         return web.json_response({"tokens": list(map(ord, body.get("prompt") or turns + "<assistant>"))})
 
-    async def on_completion(self, request: web.Request) -> web.StreamResponse:
+    async def on_text(self, request: web.Request) -> web.StreamResponse:
         """An item is likelier the more often its first word is in the context."""
         prompt = (await request.json())["prompt"]
         context, _, item = "".join(map(chr, prompt)).rpartition("<assistant>")
         self.scored.append((context, item))
         listed = [{str(token): {"logprob": 0.1 * context.count(item.split()[0]) - 9}} for token in prompt]
-        return web.json_response({"choices": [{"prompt_logprobs": listed}]}, status=self.completion_status)
+        return web.json_response({"choices": [{"prompt_logprobs": listed}]})
 
 
 def items_shown(body: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from services.outcomes.served import CHAT_OUTCOMES, MOST_CHATS, arm_of
 from services.response.chat_request import ChatRequestMessage
 from services.response.learning import latest_turns
 from services.server.app import APPEND_HEADER, USER_HEADER
-from tests.unit.services.engine.fake_engine import answers, fails
+from tests.unit.services.engine.fake_engine import Answer, answers, fails
 from tests.unit.services.response.conftest import ANSWER, Service, sends
 from tests.unit.with_settings import with_settings
 
@@ -49,9 +49,15 @@ def turns(service: Service, user: str = "ada") -> list[list[dict[str, str]]]:
     return [event["messages"] for event in service.kept_chats(user)]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_whole_answer_is_kept_with_the_turn_it_answers(service: Service, stream: bool) -> None:
-    service.engine.chat = sends(STREAM) if stream else answers(ANSWER)
+IN_PARTS = {"message": {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "reply"),
+    [(False, answers(ANSWER)), (True, sends(STREAM)), (False, answers({**ANSWER, "choices": [IN_PARTS]}))],
+)
+def test_a_whole_answer_is_kept_with_the_turn_it_answers(service: Service, stream: bool, reply: Answer) -> None:
+    service.engine.chat = reply
     answer = service.chat(user="ada", personalization=LEARN, stream=stream)
     assert answer.status_code == 200
     assert b'"learn":true' in answer.content

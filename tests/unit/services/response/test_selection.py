@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from alignx.schemas.items import ItemFields
 from services.engine.choice.fusion import fuse, learned_weights
 from services.prompts.profiles import load_profile
-from tests.unit.services.engine.fake_engine import answer_canary, fails
+from tests.unit.services.engine.fake_engine import answer_canary, fails, late
 from tests.unit.services.response.conftest import EARNED, NOBODY, Serve, Service, earn, items_shown
 from tests.unit.with_settings import with_settings
 
@@ -133,7 +133,7 @@ def test_where_the_contrast_alone_has_a_weight_nothing_else_is_asked(service: Se
         without = other.post("/v1/users/eve/select", json=ask).json()  # no choices yet
         assert (without["method"], without["basis"], without["fallback"]) == ("profile", ["profile"], None)
         assert len(service.engine.scored) == 4
-        service.engine.completion_status = 500
+        service.engine.completion = fails(500)
         ask["query"] = "Which now?"
         failed = other.post("/v1/users/ada/select", json=ask).json()
         assert (failed["method"], failed["basis"], failed["fallback"]) == ("profile", ["profile"], "engine_unavailable")
@@ -211,7 +211,7 @@ def test_without_an_engine_the_profile_answers_unless_the_caller_insists(
 def test_an_engine_that_refuses_the_items_is_no_reason_to_refuse_the_caller(
     service: Service, status: int, ours: int
 ) -> None:
-    service.engine.choice_status = status
+    service.engine.choose = fails(status)
     answer = service.select("ada", [LONG, SHORT])
     assert (answer.json()["method"], answer.json()["choice"]) == ("profile", 1)
     reason = {400: "engine_rejected", 500: "engine_unavailable"}[status]
@@ -265,7 +265,7 @@ def test_a_hung_engine_is_soon_left_alone_and_the_profile_answers(service: Servi
 
 @with_settings(**HASTY)
 def test_an_engine_that_is_slow_for_selections_still_chats(service: Service) -> None:
-    service.engine.choice_pause = 0.5
+    service.engine.choose = late(0.5, service.engine.on_choice)
     for _ in range(4):
         assert service.select("ada", [LONG, SHORT]).json()["method"] == "profile"
     assert service.chat().status_code == 200
@@ -274,9 +274,9 @@ def test_an_engine_that_is_slow_for_selections_still_chats(service: Service) -> 
 
 @with_settings(response={"select_timeout_s": 1}, engine={"breaker_failures": 1, "breaker_cooldown_s": 0.2})
 def test_an_engine_that_answers_again_is_asked_again(service: Service) -> None:
-    service.engine.choice_pause = 30
+    service.engine.choose = service.engine.silent
     assert service.select("ada", [LONG, SHORT]).json()["fallback"] == "engine_timeout"
-    service.engine.choice_pause = 0.0
+    service.engine.choose = service.engine.on_choice
     time.sleep(0.25)
     assert service.select("ada", [LONG, SHORT]).json()["method"] == "fused"
 
