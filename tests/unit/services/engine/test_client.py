@@ -16,7 +16,6 @@ from services.errors import (
     EngineError,
     EngineRejected,
     EngineUnavailable,
-    ModelUnknown,
     NoEngine,
     UnusableReply,
 )
@@ -187,12 +186,6 @@ async def test_a_chat_that_fails_at_once_never_starts(
 ) -> None:
     fake.chat = answer
     await refused(engine.chat({"messages": MESSAGES, "stream": True}, tenant="t").__aenter__(), kind)
-
-
-async def test_a_chat_with_an_unknown_model_is_the_callers_mistake(fake: FakeEngine, engine: Engine) -> None:
-    fake.chat = fails(404)
-    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), ModelUnknown)
-    assert error.errors[0]["field"] == "model"
 
 
 async def test_choose_asks_for_exactly_the_letters(fake: FakeEngine, engine: Engine, calls: Calls) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -18,7 +17,7 @@ from services.response.axis_choice import NOT_SERVED, AxisChooser, count_axes
 from services.settings import AxesSettings
 from services.storage.timed_cache import TimedCache
 from tests.unit.services.engine.fake_engine import fails
-from tests.unit.services.response.conftest import ANSWER, Serve, Service, sends
+from tests.unit.services.response.conftest import ANSWER, Serve, Service
 
 THIRD = 1 / 3
 POINTS = {
@@ -119,14 +118,6 @@ def test_a_user_who_is_held_out_has_axes_too(with_axes: Service) -> None:
 def test_a_mode_without_a_user_is_refused_as_ever(with_axes: Service) -> None:
     answer = with_axes.chat(personalization=HELPFUL | {"mode": "summary"})
     assert refusal(answer)[0] == "user"
-
-
-def test_a_stream_says_it_in_its_first_event(with_axes: Service) -> None:
-    piece = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi."}}]}\n\n'
-    with_axes.engine.chat = sends(piece, b"data: [DONE]\n\n")
-    answer = with_axes.chat(personalization=HELPFUL, stream=True)
-    first = orjson.loads(answer.content.split(b"\n")[0].removeprefix(b"data:"))
-    assert first["personalization"]["axes"]["adapter"] == "axes-100-0-0"
 
 
 @pytest.mark.parametrize(

@@ -111,18 +111,6 @@ def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: byte
     assert b"[DONE]" not in output
 
 
-@pytest.mark.parametrize("tail", [b"", b'data: {"id": "y", "cho'])
-def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(service: Service, tail: bytes) -> None:
-    service.engine.chat = sends(event(0), event(1), tail or event(2), cut=True)
-    answer = service.chat(stream=True)
-    assert answer.status_code == 200
-    *events, error, rest = answer.content.split(b"\n\n")
-    assert len(events) == (2 if tail else 3)
-    assert orjson.loads(error.removeprefix(b"data: "))["error"]["code"] == "engine_unavailable"
-    assert rest == b""
-    assert b"[DONE]" not in answer.content
-
-
 def test_an_engine_that_answers_a_stream_with_a_page_fails_with_a_status(service: Service) -> None:
     async def page(_: web.Request) -> web.Response:
         return web.Response(text="<html>502</html>", content_type="text/html")
