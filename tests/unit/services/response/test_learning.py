@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from aiohttp import web
 
@@ -16,6 +15,7 @@ from services.response.learning import latest_turns
 from services.server.app import APPEND_HEADER, USER_HEADER
 from tests.unit.services.engine.fake_engine import Answer, answers, fails
 from tests.unit.services.response.conftest import ANSWER, Service, sends
+from tests.unit.services.response.doors.test_responses import chunk
 from tests.unit.with_settings import with_settings
 
 LEARN = {"learn": True}
@@ -23,13 +23,8 @@ QUESTION = {"role": "user", "content": "Why is the sky blue?"}
 REPLY = {"role": "assistant", "content": "Hi."}
 
 
-def chunk(content: str = "", **more: Any) -> bytes:
-    choice = {"index": 0, "delta": {"content": content} | more.pop("delta", {}), **more}
-    return b"data: " + orjson.dumps({"id": "x", "choices": [choice]}) + b"\n\n"
-
-
 DONE = b"data: [DONE]\n\n"
-STREAM = chunk("H") + chunk("i.") + chunk(finish_reason="stop") + DONE
+STREAM = chunk(content="H") + chunk(content="i.") + chunk("stop") + DONE
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +117,13 @@ A_CALL = {"message": {"role": "assistant", "content": None, "tool_calls": [{}]},
 @pytest.mark.parametrize(
     ("stream", "reply"),
     [
-        (True, sends(chunk("H"), chunk("i."), cut=True)),
-        (True, sends(chunk("Hi."))),  # without an end
-        (True, sends(chunk("H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE)),
-        (True, sends(chunk(finish_reason="stop") + DONE)),
-        (True, sends(chunk(" \n", finish_reason="stop") + DONE)),
-        (True, sends(chunk("H", finish_reason="content_filter") + DONE)),
-        (True, sends(chunk("Wait.", delta={"tool_calls": [{"index": 0}]}) + chunk(finish_reason="tool_calls") + DONE)),
+        (True, sends(chunk(content="H"), chunk(content="i."), cut=True)),
+        (True, sends(chunk(content="Hi."))),  # without an end
+        (True, sends(chunk(content="H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE)),
+        (True, sends(chunk("stop") + DONE)),
+        (True, sends(chunk("stop", content=" \n") + DONE)),
+        (True, sends(chunk("content_filter", content="H") + DONE)),
+        (True, sends(chunk(content="Wait.", tool_calls=[{"index": 0}]) + chunk("tool_calls") + DONE)),
         (False, answers({**ANSWER, "choices": [{"index": 0, **NO_TEXT}]})),
         (False, answers({**ANSWER, "choices": [{"index": 0, **A_CALL}]})),
         (False, fails(500)),
@@ -147,9 +142,9 @@ def test_the_chat_is_kept_before_the_caller_sees_the_end_and_no_sooner(service: 
     async def reply(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(chunk("Hi."))
+        await response.write(chunk(content="Hi."))
         await asyncio.to_thread(is_heard.wait, 10)
-        await response.write(chunk(finish_reason="stop") + DONE)
+        await response.write(chunk("stop") + DONE)
         return response
 
     service.engine.chat = reply
