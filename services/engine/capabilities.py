@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, Unpack
 
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
 from services.engine.judge import ChoiceProtocol
-from services.engine.refusals import error_text, is_away, is_refusal
+from services.engine.refusals import engine_status, error_text, is_away, is_retryable
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import LATE, Body, Completion, Sampling
 from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
@@ -158,7 +158,7 @@ class Prober:
     async def reconsider(self, refusal: Refusal) -> bool:
         """Whether the request is to be sent again, in another dialect. If not, the refusal is the data's.
         Raises EngineUnavailable where it is the engine's, ContextExceeded for a body that is too large."""
-        if not is_refusal(refusal.error):
+        if is_retryable(refusal.error):
             return False
         is_long = isinstance(refusal.error, ContextExceeded)
         if is_long and await self._learn_window(refusal.error.extensions.get("limit")):
@@ -169,14 +169,14 @@ class Prober:
         if self.fault or error:
             detail = self.fault or (error.detail if error else "")
             raise EngineUnavailable(detail, retry_after=self._cooldown_s) from refusal.error
-        if not is_long and _status(refusal.error) == 413:
+        if not is_long and engine_status(refusal.error) == 413:
             raise ContextExceeded(engine_status=413) from refusal.error
         return not is_long and self.record.dialect != refusal.dialect
 
     async def answers(self) -> bool:
         """Whether a canary gets an answer, be it a refusal."""
         error = await self._probe_shared(letters=False)
-        return error is None or isinstance(error, EngineError) or _status(error) is not None
+        return error is None or isinstance(error, EngineError) or engine_status(error) is not None
 
     async def note_refusal(self, refusal: Refusal) -> bool:
         """The canaries' own refusals: keeps the engine's words."""
@@ -271,7 +271,7 @@ class Prober:
             self.observe("failed")
             return EngineUnavailable(LATE)
         except (EngineUnavailable, EngineError) as error:
-            self.observe("refused" if _status(error) else "failed")
+            self.observe("refused" if engine_status(error) else "failed")
             return error
         self.observe("passed")
         self._has_passed = True
@@ -280,9 +280,9 @@ class Prober:
     def _hold(self, error: EngineError | EngineUnavailable) -> None:
         """The engine refuses canaries: nothing else is sent. One that is away or overloaded is the circuit
         breaker's matter."""
-        if _status(error) is None or is_away(error):
+        if engine_status(error) is None or is_away(error):
             return
-        cause = f"The engine refuses a test that holds no user's data (status {_status(error)})"
+        cause = f"The engine refuses a test that holds no user's data (status {engine_status(error)})"
         if not self.fault:
             fields = {"cause": cause, "refusal": self._words}
             logger.warning("the engine refuses all requests; events wait", extra=fields)
@@ -326,7 +326,3 @@ class Prober:
         self.record = record
         self._apply(record)
         self.observe(None)
-
-
-def _status(error: EngineError | EngineUnavailable) -> Any:
-    return error.extensions.get("engine_status")

@@ -226,8 +226,7 @@ class Client:
                     await self.reconsider(Refusal(error, b"", self.capabilities.dialect, _asks_letters(body)))
                     raise
         except aiohttp.ClientError as error:
-            late = timeout_s is not None and isinstance(error, aiohttp.SocketTimeoutError)
-            progress.overlong = late and path == _CHAT
+            progress.overlong = timeout_s is not None and isinstance(error, aiohttp.SocketTimeoutError)
             if progress.overlong:
                 raise EngineUnavailable(wire.OVERLONG) from error
             raise EngineUnavailable(wire.SILENT if progress.first_text is None else wire.BROKEN_OFF) from error
@@ -253,10 +252,8 @@ class Client:
                 raise error
         raise AssertionError("the second refusal raises")
 
-    async def _answer(
-        self, kind: CallKind, path: str, body: Body, tenant: str = "", timeout_s: float | None = None
-    ) -> Body:
-        async with self._guard(kind, tenant, body) as progress, self._post(path, body, progress, timeout_s) as response:
+    async def _answer(self, kind: CallKind, path: str, body: Body, tenant: str) -> Body:
+        async with self._guard(kind, tenant, body) as progress, self._post(path, body, progress) as response:
             if not isinstance(answer := parse_json(await response.read()), dict):
                 raise EngineError(UNREADABLE)
             progress.finish(wire.token_counts(answer.get("usage")))

@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal
+
+import orjson
 
 from alignx.schemas.summaries import TokenCounts
 from services.engine.conventions.gen_ai import Operation
@@ -18,15 +20,45 @@ CallKind = Literal["stream", "complete", "chat", "choose"]
 CallOutcome = Literal["ok", "unavailable", "rejected", "error", "cancelled"]
 
 
-class TextMeter(Protocol):
-    """Counts what an answer holds so far."""
+class WrittenText:
+    """Counts what an answer holds so far: its texts, or those of the events that pass through."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._events = 0
+        self._buffer = b""
 
     @property
-    def tokens(self) -> int: ...
+    def tokens(self) -> int:
+        """Estimated; at least one an event, as most engines send."""
+        return max(self._events, -(-self._bytes // 3))
 
-    def add_text(self, text: str) -> None: ...
+    def add_text(self, text: str) -> None:
+        self._bytes += len(text.encode("utf-8", "surrogatepass"))
 
-    def add_events(self, chunk: bytes) -> None: ...
+    def add_events(self, chunk: bytes) -> None:
+        """Bytes of a stream of events, cut anywhere."""
+        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:") and (texts := _delta_texts(line.removeprefix(b"data:"))):
+                self._events += 1
+                self.add_text("".join(texts))
+
+
+def _delta_texts(event: bytes) -> list[str]:
+    """All that the deltas of an event add: text, reasoning, names and arguments of tools."""
+    try:
+        choices = orjson.loads(event)["choices"]
+        return [text for choice in choices for text in _strings({**choice["delta"], "role": ""})]
+    except (orjson.JSONDecodeError, LookupError, TypeError, RecursionError):
+        return []
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [text for member in inner for text in _strings(member)]
 
 
 @dataclass
@@ -44,7 +76,7 @@ class Progress:
     overlong: bool = False
     """An answer without signs of life took too long: no evidence that the server is gone."""
     error: EngineError | EngineUnavailable | None = None
-    written: TextMeter | None = None
+    written: WrittenText | None = None
     """Where the call is counted before it ends."""
 
     def note_text(self, text: str = "") -> None:

@@ -17,7 +17,6 @@ from typing import Self
 import aiohttp
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from pydantic import SecretStr
 
 from alignx.schemas.status import EngineState
 from services.engine.answers import SIGNS
@@ -149,7 +148,7 @@ class Engine(ChoiceClient):
         self._context_tokens, self._cooldown_s = settings.context_tokens, settings.breaker_cooldown_s
         self._first_token_timeout_s = settings.first_token_timeout_s
         self._has_salt = settings.cache_salt_secret is not None
-        server = _server(settings, settings.url, settings.model, settings.api_key)
+        server = _server(settings)
         canaries = ChoiceClient(session, replace(server, read_timeout_s=min(_CANARY_S, server.read_timeout_s)))
         measure = partial(measure_protocol, partial(ChoiceClient, session, server), settings.choose)
         self.prober = Prober(canaries, settings.breaker_cooldown_s, self._adopt, measure, hidden=server.api_key)
@@ -246,11 +245,11 @@ class Engine(ChoiceClient):
         return model
 
 
-def _server(settings: EngineSettings, url: str, model: str | None, key: SecretStr | None) -> Server:
-    salt, session = settings.cache_salt_secret, settings.session_secret
+def _server(settings: EngineSettings) -> Server:
+    key, salt, session = settings.api_key, settings.cache_salt_secret, settings.session_secret
     return Server(
-        url,
-        model,
+        settings.url,
+        settings.model,
         key.get_secret_value() if key else None,
         connect_timeout_s=settings.connect_timeout_s,
         read_timeout_s=settings.read_timeout_s,
@@ -268,54 +267,33 @@ class EngineMetrics:
     """Calls to the engine from one process. `tenants` are those whose tokens are counted by name."""
 
     def __init__(self, registry: CollectorRegistry, tenants: Iterable[str] = ()) -> None:
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        seconds = partial(Histogram, labelnames=("kind",), buckets=LATENCY_BUCKETS_S, registry=registry)
         self._tenants = frozenset(tenants)
         self.gen_ai = GenAiMetrics(registry)
-        self.calls = Counter("alignx_engine_calls", "Calls to the engine", ("kind", "outcome"), registry=registry)
-        self.seconds = Histogram(
+        self.calls = counter("alignx_engine_calls", "Calls to the engine", ("kind", "outcome"))
+        self.seconds = seconds(
             "alignx_engine_call_duration_seconds",
             "Seconds of a call to the engine, the wait for a free slot included",
-            ("kind",),
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
         )
-        self.first_token = Histogram(
-            "alignx_engine_time_to_first_token_seconds",
-            "Seconds from a call to its first text",
-            ("kind",),
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+        self.first_token = seconds("alignx_engine_time_to_first_token_seconds", "Seconds from a call to its first text")
+        self.tokens = counter(
+            "alignx_engine_tokens", "Tokens read (prompt, cached among them) and written", ("kind", "token")
         )
-        self.tokens = Counter(
-            "alignx_engine_tokens",
-            "Tokens read (prompt, cached among them) and written",
-            ("kind", "token"),
-            registry=registry,
-        )
-        self.tenant_tokens = Counter(
+        self.tenant_tokens = counter(
             "alignx_tenant_tokens",
             "Tokens by the tenant they were spent on: one of ALIGNX_METRICS__TENANTS, or other",
             ("tenant", "token"),
-            registry=registry,
         )
-        self.info = Gauge(
-            "alignx_engine_info", "1 for the engine's model and dialect", ("model", "dialect"), registry=registry
+        self.info = gauge("alignx_engine_info", "1 for the engine's model and dialect", ("model", "dialect"))
+        self.accuracy = gauge(
+            "alignx_engine_choice_accuracy", "Share of the shipped pairs foreseen", ("protocol", "used")
         )
-        self.accuracy = Gauge(
-            "alignx_engine_choice_accuracy",
-            "Share of the shipped pairs foreseen",
-            ("protocol", "used"),
-            registry=registry,
+        self.canaries = counter(
+            "alignx_engine_canaries", "Test requests to the engine, by outcome (passed, refused, failed)", ("outcome",)
         )
-        self.canaries = Counter(
-            "alignx_engine_canaries",
-            "Test requests to the engine, by outcome (passed, refused, failed)",
-            ("outcome",),
-            registry=registry,
-        )
-        self.in_flight = Gauge("alignx_engine_calls_in_flight", "Calls at the engine now", registry=registry)
-        self.breaker = Gauge(
-            "alignx_engine_breaker_open", "1 while calls or updates wait because the engine fails", registry=registry
-        )
+        self.in_flight = gauge("alignx_engine_calls_in_flight", "Calls at the engine now")
+        self.breaker = gauge("alignx_engine_breaker_open", "1 while calls or updates wait because the engine fails")
 
     def watch(self, calls: Calls, held_back: Callable[[], bool] = lambda: False) -> None:
         """Reads the state of `calls` at every scrape; `held_back` says whether work waits before it makes a call."""

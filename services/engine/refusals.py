@@ -70,19 +70,17 @@ def refusal(status: int, body: bytes, retry_after: str | None) -> EngineError | 
 def is_retryable(error: EngineError | EngineUnavailable) -> bool:
     """Whether the same call may succeed later; False for a status such as 401 or 404, which says that the key,
     the URL or the model is wrong."""
-    status = error.extensions.get("engine_status")
+    status = engine_status(error)
     return status is None or status >= 500 or status in _RETRYABLE
-
-
-def is_refusal(error: EngineError | EngineUnavailable) -> bool:
-    """Whether the server answered that it will not serve the request, as against later or never whole."""
-    status = error.extensions.get("engine_status")
-    return status is not None and status < 500 and status not in _RETRYABLE
 
 
 def is_away(error: Exception) -> bool:
     """Whether the server is away or overloaded, so that its failure proves nothing."""
-    return isinstance(error, EngineUnavailable) and error.extensions.get("engine_status") in (None, *_AWAY)
+    return isinstance(error, EngineUnavailable) and engine_status(error) in (None, *_AWAY)
+
+
+def engine_status(error: EngineError | EngineUnavailable) -> Any:
+    return error.extensions.get("engine_status")
 
 
 def error_text(body: bytes) -> str:

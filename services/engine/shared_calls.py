@@ -1,4 +1,8 @@
-"""One call for all who need its outcome at the same time."""
+"""One call for all who need its outcome at the same time.
+
+Without it, the first selection after a start would ask for each letter once per order: hundreds of connections at once,
+more than the engine's listen queue need hold.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,11 +14,7 @@ Value = TypeVar("Value")
 
 
 class SharedCalls(Generic[Key, Value]):
-    """One answer for all who ask the same at the same time.
-
-    Without it, the first selection after a start would ask for each letter once per order: hundreds
-    of connections at once, more than the engine's listen queue need hold.
-    """
+    """The calls under way, by what they ask."""
 
     def __init__(self) -> None:
         self._tasks: dict[Key, asyncio.Task[Value]] = {}

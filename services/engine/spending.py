@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from services.engine.guard import CallKind, Progress, TextMeter
+from services.engine.guard import CallKind, Progress
 from services.engine.wire import Body
 from services.errors import AlignXError
 from services.prompts.build import estimate_tokens
@@ -77,44 +77,3 @@ def message_tokens(message: Mapping[str, Any]) -> int:
     more = {name: value for name, value in message.items() if name not in ("role", "content")}
     text = "".join(texts) + (orjson.dumps(more).decode() if more else "")
     return estimate_tokens(text) + _TURN_TOKENS + _PART_TOKENS * (len(parts) - len(texts))
-
-
-class WrittenText(TextMeter):
-    """Counts what an answer holds so far: its texts, or those of the events that pass through."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-        self._events = 0
-        self._buffer = b""
-
-    @property
-    def tokens(self) -> int:
-        """Estimated; at least one an event, as most engines send."""
-        return max(self._events, -(-self._bytes // 3))
-
-    def add_text(self, text: str) -> None:
-        self._bytes += len(text.encode("utf-8", "surrogatepass"))
-
-    def add_events(self, chunk: bytes) -> None:
-        """Bytes of a stream of events, cut anywhere."""
-        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:") and (texts := _delta_texts(line.removeprefix(b"data:"))):
-                self._events += 1
-                self.add_text("".join(texts))
-
-
-def _delta_texts(event: bytes) -> list[str]:
-    """All that the deltas of an event add: text, reasoning, names and arguments of tools."""
-    try:
-        choices = orjson.loads(event)["choices"]
-        return [text for choice in choices for text in _strings({**choice["delta"], "role": ""})]
-    except (orjson.JSONDecodeError, LookupError, TypeError):
-        return []
-
-
-def _strings(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return [text for member in inner for text in _strings(member)]

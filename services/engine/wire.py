@@ -189,14 +189,14 @@ class Reply:
             return ""
         self._answered = True
         self._finish_reason = member(choices[0], "finish_reason") or self._finish_reason
-        if self._opening and (text := _plain_text(member(choices[0], "text"))):
+        if self._opening and (text := plain_text(member(choices[0], "text"))):
             return text if self._pieces else f"{self._opening}{text}"
         return self._text(member(choices[0], "delta"))
 
     def _text(self, delta: Any) -> str:
         # An engine with a reasoning parser reports reasoning in a field of its own.
-        reasoning = _plain_text(member(delta, "reasoning") or member(delta, "reasoning_content"))
-        content = _plain_text(member(delta, "content"))
+        reasoning = plain_text(member(delta, "reasoning") or member(delta, "reasoning_content"))
+        content = plain_text(member(delta, "content"))
         text = ""
         if reasoning:
             text = reasoning if self._thinking else f"<think>{reasoning}"
@@ -220,7 +220,7 @@ def _documents(data: Sequence[bytes]) -> list[Any]:
     return list(map(parse_json, data))
 
 
-def _plain_text(content: Any) -> str:
+def plain_text(content: Any) -> str:
     """The text of a delta: a string, or a list of parts with texts. Raises EngineError for anything else."""
     if isinstance(content, list):
         content = "".join(text for part in content if isinstance(text := member(part, "text"), str))
@@ -335,12 +335,13 @@ def model_list(answer: Any) -> list[Body]:
 
 def token_counts(usage: Any) -> TokenCounts:
     """The counts of an OpenAI `usage` object; 0 where one is missing or no number."""
-
-    def count(value: Any) -> int:
-        return value if isinstance(value, int) and value > 0 else 0
-
     return TokenCounts(
-        prompt=count(member(usage, "prompt_tokens")),
-        completion=count(member(usage, "completion_tokens")),
-        cached=count(member(member(usage, "prompt_tokens_details"), "cached_tokens")),
+        prompt=token_count(usage, "prompt_tokens"),
+        completion=token_count(usage, "completion_tokens"),
+        cached=token_count(member(usage, "prompt_tokens_details"), "cached_tokens"),
     )
+
+
+def token_count(counts: Any, name: str) -> int:
+    number = member(counts, name)
+    return number if isinstance(number, int) and number > 0 else 0

@@ -295,7 +295,7 @@ def chat_prompt(
 def lead_with(instruction: str, messages: Sequence[ChatMessage]) -> tuple[str, Sequence[ChatMessage]]:
     """`instruction` with the system messages at the start behind it, and the other messages."""
     start = next((i for i, message in enumerate(messages) if message["role"] not in SYSTEM_ROLES), len(messages))
-    leading = [_content_text(message["content"]) for message in messages[:start]]
+    leading = [content_text(message["content"]) for message in messages[:start]]
     return "\n\n".join([instruction, *leading]), messages[start:]
 
 
@@ -339,7 +339,7 @@ def _turns(system: str, blocks: Sequence[str]) -> list[ChatMessage]:
     return [ChatMessage(role="system", content=system), ChatMessage(role="user", content="\n\n".join(blocks))]
 
 
-def _content_text(content: object) -> str:
+def content_text(content: object) -> str:
     """The text of a message's content, which in OpenAI's format may also be a list of parts."""
     if isinstance(content, str):
         return content

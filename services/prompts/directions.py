@@ -5,14 +5,12 @@ label, 0 where it leans to the second, 0.5 where neither. The vectors of a user'
 quantized to 1, 0 or neutral, and rendered as labels; a model that was tuned on such labels
 (preference-bridged alignment, chat mode pba) reads them instead of the choices themselves.
 
-Pure functions, for serving and for training pairs; `describe_vectors` is all three steps.
+Pure functions, for serving and for training pairs.
 """
 
 from collections.abc import Iterable, Sequence
 from math import fsum
 from typing import Final, NamedTuple
-
-from alignx.schemas.interactions import PREFERENCE_DIMENSIONS
 
 NEUTRAL: Final = 0.5
 HIGH: Final = 0.6
@@ -125,53 +123,33 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = tuple(Dimension(*line.split(" | ")) f
 
 
 def describe_vectors(vectors: Iterable[Sequence[float]]) -> str:
-    """What the vectors of one user's choices say, in words; empty without vectors or when they cancel out."""
-    mean = average_vectors(vectors)
-    return render_labels(quantize(mean)) if mean else ""
-
-
-def average_vectors(vectors: Iterable[Sequence[float]]) -> tuple[float, ...] | None:
-    """The mean of each dimension over all vectors of 90 values in [0, 1]; None without any vector.
-    Raises ValueError for a vector of another length."""
+    """What the vectors of one user's choices, each of 90 values in [0, 1], say in words, in the order of the
+    dimensions: "Likes science, Dislikes law". Empty without vectors or when they cancel out."""
     rows = list(vectors)
-    for index, row in enumerate(rows):
-        _check(row, f"vector {index}")
     if not rows:
-        return None
-    return tuple(fsum(column) / len(rows) for column in zip(*rows, strict=True))
+        return ""
+    mean = [fsum(column) / len(rows) for column in zip(*rows, strict=True)]
+    directions = zip(DIMENSIONS, _quantize(mean), strict=True)
+    return ", ".join(
+        dimension.positive if value > NEUTRAL else dimension.negative
+        for dimension, value in directions
+        if value != NEUTRAL
+    )
 
 
-def quantize(mean: Sequence[float], high: float = HIGH, low: float = LOW) -> tuple[float, ...]:
-    """1 where the mean is at least `high`, 0 where it is below `low`, else 0.5: AlignX's rule, whose float32 leaves two
+def _quantize(mean: Sequence[float]) -> list[float]:
+    """1 where the mean is at least `HIGH`, 0 where it is below `LOW`, else 0.5: AlignX's rule, whose float32 leaves two
     in five neutral. Where that leaves every dimension neutral, all that tie at the end which lies further from 0.5 are
     kept, those at the lower end where both lie as far; none where all means are 0.5."""
-    _check(mean, "mean")
-    values = [1.0 if value >= high else 0.0 if value < low else NEUTRAL for value in mean]
+    values = [1.0 if value >= HIGH else 0.0 if value < LOW else NEUTRAL for value in mean]
     if all(value == NEUTRAL for value in values):
         above, below = _rounded(max(mean) - NEUTRAL), _rounded(NEUTRAL - min(mean))
         end = above if above > below else -below
         if end:
             values = [(end > 0) * 1.0 if _rounded(value - NEUTRAL) == end else NEUTRAL for value in mean]
-    return tuple(values)
-
-
-def render_labels(directions: Sequence[float]) -> str:
-    """The labels of a quantized vector on one line, in the order of the dimensions: "Likes science,
-    Dislikes law". Empty when every dimension is neutral."""
-    _check(directions, "directions")
-    labels = {1.0: 0, 0.0: 1}
-    return ", ".join(
-        dimension[labels[value]] for dimension, value in zip(DIMENSIONS, directions, strict=True) if value in labels
-    )
+    return values
 
 
 def _rounded(distance: float) -> float:
     """So that 0.45 and 0.55 are as far from neutral as each other."""
     return round(distance, 9)
-
-
-def _check(vector: Sequence[float], name: str) -> None:
-    if len(vector) != PREFERENCE_DIMENSIONS:
-        raise ValueError(
-            f"{name} has {len(vector)} values; one for each of {PREFERENCE_DIMENSIONS} dimensions is needed"
-        )

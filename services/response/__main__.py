@@ -14,7 +14,7 @@ from services.engine.limits import Engine, EngineMetrics
 from services.errors import EngineUnavailable
 from services.outcomes.served import OutcomeMetrics, Outcomes
 from services.profile.fold import load_tables
-from services.response.axis_choice import AxisChooser, AxisMetrics
+from services.response.axis_choice import AxisChooser, count_axes
 from services.response.chat import Chat
 from services.response.doors.door_routes import door_router
 from services.response.routes import ResponseState, router
@@ -39,7 +39,7 @@ def create_response_app(settings: Settings) -> FastAPI:
     engine_metrics = EngineMetrics(registry, settings.metrics.tenants)
     outcome_metrics = OutcomeMetrics(registry, settings.metrics.tenants)
     selection_metrics, refusals = SelectionMetrics(registry), count_refusals(registry)
-    axis_metrics = AxisMetrics(registry)
+    axis_chats = count_axes(registry)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[ResponseState]:
@@ -55,7 +55,7 @@ def create_response_app(settings: Settings) -> FastAPI:
             signals = Signals(redis, store.keys, tenants)
             outcomes = Outcomes(redis, store.keys, tenants, outcome_metrics)
             selector = Selector(store, engine, signals, outcomes, settings, selection_metrics)
-            axes = AxisChooser.read(settings.axes, tenants, axis_metrics)
+            axes = AxisChooser.read(settings.axes, tenants, axis_chats)
             yield ResponseState(startup, Chat(store, engine, outcomes, settings, axes), selector)
 
     def checks(app: FastAPI) -> Mapping[str, Check]:

@@ -88,13 +88,13 @@ async def _answer(chat: Chat, caller: ChatCaller, user: str | None, body: ChatRe
     if body.stream:
         return await _stream(chat, call, AnswerEvents(call.used, choices=body.n or 1, reasoning=reasoning), door, left)
     async with chat.answer(call) as raw:
-        content = await render_whole(raw, call.used, reasoning=reasoning)
+        answer = await render_whole(raw, call.used, reasoning=reasoning)
     if call.learned:
-        call.learned.hear(orjson.loads(content))
+        call.learned.hear(answer)
         await call.learned.keep()
     if door is not None:
-        content = orjson.dumps(doors.render_whole(orjson.loads(content), door))
-    return Response(content, raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
+        answer = doors.render_whole(answer, door)
+    return Response(orjson.dumps(answer), raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
 
 
 async def _stream(

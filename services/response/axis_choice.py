@@ -16,8 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from alignx.schemas.requests import AxesUsed, AxisWeights
 from alignx.schemas.tenants import TenantSettings
 from services.axes import AXES, ROUTER_FILE, AxisGrid, GridPoint, ServedMerge, Weights
-from services.errors import InvalidRequest
 from services.profile.word_table import embed
+from services.response.chat_request import refuse_fields
 from services.settings import AxesSettings
 from services.storage.timed_cache import TimedCache
 
@@ -30,14 +30,13 @@ NOT_SERVED: Final = "axes are not served here; `make up AXES=folder` serves them
 NOT_ALLOWED: Final = "axes are not served for this tenant; its setting axis_adapters names none that may answer"
 
 
-class AxisMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.chats = Counter(
-            "alignx_axes_chats",
-            "Chats by the axis adapter that was chosen for them, and by who chose it (requested, routed, static)",
-            ("adapter", "chosen"),
-            registry=registry,
-        )
+def count_axes(registry: CollectorRegistry) -> Counter:
+    return Counter(
+        "alignx_axes_chats",
+        "Chats by the axis adapter that was chosen for them, and by who chose it (requested, routed, static)",
+        ("adapter", "chosen"),
+        registry=registry,
+    )
 
 
 @dataclass(frozen=True)
@@ -67,37 +66,24 @@ class AxisRouter:
 class AxisChooser:
     """The adapters of one deployment. Open one a process, with `read`."""
 
-    def __init__(
-        self,
-        grid: AxisGrid,
-        static: Weights,
-        router: AxisRouter | None,
-        floor: float,
-        tenants: TimedCache[TenantSettings],
-        metrics: AxisMetrics,
-    ) -> None:
-        self._static = static
-        self._router = router
+    def __init__(self, folder: Path, floor: float, tenants: TimedCache[TenantSettings], chats: Counter) -> None:
+        """Raises ValueError for a folder that holds nothing to serve."""
+        self._grid = AxisGrid.read(folder)
+        served = ServedMerge.read(folder, self._grid)
+        self._static = next(point.weights for point in self._grid.points if point.name == served.static)
+        self._router = AxisRouter.read(folder) if served.routed else None
         self._floor = floor
         self._tenants = tenants
-        self._metrics = metrics
-        self._grid = grid
-        self._points = [point for point in grid.points if point.weights[HARMLESS] >= floor]
-        self.adapters = frozenset(point.name for point in grid.points)
+        self._chats = chats
+        self._points = [point for point in self._grid.points if point.weights[HARMLESS] >= floor]
+        if not self._points:
+            raise ValueError(f"no adapter of {folder} has {floor:g} of harmlessness")
+        self.adapters = frozenset(point.name for point in self._grid.points)
 
     @classmethod
-    def read(cls, settings: AxesSettings, tenants: TimedCache[TenantSettings], metrics: AxisMetrics) -> Self | None:
-        """None where the settings name no folder. Raises ValueError for one that holds nothing to serve."""
-        if settings.folder is None:
-            return None
-        grid = AxisGrid.read(settings.folder)
-        served = ServedMerge.read(settings.folder, grid)
-        static = next(point.weights for point in grid.points if point.name == served.static)
-        router = AxisRouter.read(settings.folder) if served.routed else None
-        chooser = cls(grid, static, router, settings.harmless_floor, tenants, metrics)
-        if not chooser._points:
-            raise ValueError(f"no adapter of {settings.folder} has {settings.harmless_floor:g} of harmlessness")
-        return chooser
+    def read(cls, settings: AxesSettings, tenants: TimedCache[TenantSettings], chats: Counter) -> Self | None:
+        """None where the settings name no folder."""
+        return cls(settings.folder, settings.harmless_floor, tenants, chats) if settings.folder else None
 
     async def choose(
         self, tenant: str, requested: AxisWeights | None, model: str | None, base: str, prompt: Callable[[], str]
@@ -105,18 +91,18 @@ class AxisChooser:
         """The adapter for a chat that asks for `model`; None where a model other than the base, or the base of a
         tenant that may have no adapter, answers. `prompt` gives the text that a router reads. Raises InvalidRequest."""
         if model in self.adapters:
-            raise refuse("model", "is an adapter of the axes; leave it out and send personalization.axes")
+            raise refuse_fields(("model", "is an adapter of the axes; leave it out and send personalization.axes"))
         if model not in (None, base):
             if requested is not None:
-                raise refuse("personalization.axes", f"only the model {base!r} has axes")
+                raise refuse_fields(("personalization.axes", f"only the model {base!r} has axes"))
             return None
         points = await self._allowed(tenant)
         if not points:
             if requested is not None:
-                raise refuse("personalization.axes", NOT_ALLOWED)
+                raise refuse_fields(("personalization.axes", NOT_ALLOWED))
             return None
         used = self._nearest(points, requested, prompt)
-        self._metrics.chats.labels(used.adapter, used.chosen).inc()
+        self._chats.labels(used.adapter, used.chosen).inc()
         return used
 
     async def _allowed(self, tenant: str) -> Sequence[GridPoint]:
@@ -153,7 +139,3 @@ def raise_harmless(weights: Weights, floor: float) -> Weights:
         return weights
     left = (1 - floor) / (1 - harmless)
     return helpful * left, floor, honest * left
-
-
-def refuse(field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}])

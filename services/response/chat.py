@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -33,13 +33,14 @@ from services.prompts.build import (
     ChatMessage,
     cap_tokens,
     chat_prompt,
+    content_text,
     describe_directions,
     estimate_tokens,
     fit_interactions,
 )
 from services.prompts.plain import plain_chat_prompt
-from services.response.axis_choice import NOT_SERVED, AxisChooser, refuse
-from services.response.chat_request import ChatRequest
+from services.response.axis_choice import NOT_SERVED, AxisChooser
+from services.response.chat_request import ChatRequest, refuse_fields
 from services.response.learning import LearnedChat, latest_turns, wants_learning
 from services.response.thinking import hide_in_message
 from services.settings import Settings
@@ -105,23 +106,16 @@ class ChatCall:
     """Hears the answer, if that is to become an event of the user."""
 
 
+@dataclass(frozen=True, slots=True)
 class Chat:
     """Chat completions of one process."""
 
-    def __init__(
-        self,
-        store: Store,
-        engine: Engine,
-        outcomes: Outcomes,
-        settings: Settings,
-        axes: AxisChooser | None = None,
-    ) -> None:
-        self.store = store
-        self.engine = engine
-        self.outcomes = outcomes
-        self.settings = settings
-        self.axes = axes
-        """None where no axis adapters are served."""
+    store: Store
+    engine: Engine
+    outcomes: Outcomes
+    settings: Settings
+    axes: AxisChooser | None
+    """None where no axis adapters are served."""
 
     async def prepare(
         self, tenant: str, user: str | None, request: ChatRequest, *, may_append: bool = False
@@ -142,7 +136,7 @@ class Chat:
         serving = await self.outcomes.open(tenant, user, "chat", learn=learn) if user else None
         is_control = serving is not None and serving.arm == "control"
         known = await self._condition(tenant, user, request, conversation, limit, is_control=is_control)
-        turns = _as_chat_messages(messages)
+        turns = cast("list[ChatMessage]", messages)  # the prompt reads role and content and hands on the rest
         if self._plain and known.used.mode in ("none", "summary"):
             prompt = plain_chat_prompt(turns, known.summary)
         else:
@@ -171,7 +165,7 @@ class Chat:
         requested = request.personalization.axes if request.personalization else None
         if self.axes is None:
             if requested is not None:
-                raise refuse("personalization.axes", NOT_SERVED)
+                raise refuse_fields(("personalization.axes", NOT_SERVED))
             return None
         return await self.axes.choose(tenant, requested, request.model, base, partial(_latest_request, request))
 
@@ -258,13 +252,8 @@ class Chat:
 
 def _latest_request(request: ChatRequest) -> str:
     """What the user asked last, behind what they asked before it: "and a cheaper one?" tells no subject by itself."""
-    asked = [_read_content(message.content) for message in request.messages if message.role == "user"]
+    asked = [content_text(message.content) for message in request.messages if message.role == "user"]
     return "\n".join(asked[-_REQUESTS:])
-
-
-def _read_content(content: str | list[dict[str, Any]] | None) -> str:
-    parts = content if isinstance(content, list) else [{"text": content or ""}]
-    return "\n".join(part["text"] for part in parts if isinstance(part.get("text"), str))
 
 
 def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
@@ -273,12 +262,7 @@ def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
     return comparisons if describe_directions(comparisons) else ()
 
 
-def _as_chat_messages(messages: list[dict[str, Any]]) -> list[ChatMessage]:
-    """The same messages; the prompt reads role and content and hands on the rest."""
-    return messages  # type: ignore[return-value]
-
-
-async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> bytes:
+async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> dict[str, Any]:
     """An answer that is not streamed, with `personalization` added and the reasoning hidden unless it is wanted.
     Raises EngineError."""
     body = b"".join([chunk async for chunk in raw.chunks])
@@ -292,4 +276,4 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: 
     for choice in choices if isinstance(choices, list) and not reasoning else ():
         if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):
             hide_in_message(choice, message)
-    return orjson.dumps(answer | {"personalization": used.document()})
+    return answer | {"personalization": used.document()}

@@ -134,20 +134,23 @@ class ChatRequest(ChatBody):
         try:
             return None if user is None else _USER.validate_python(user)
         except ValidationError as error:
-            message = error.errors()[0]["msg"]
-            raise InvalidRequest(f"{field}: {message}", errors=[{"field": field, "message": message}]) from error
+            raise refuse_fields((field, error.errors()[0]["msg"])) from error
 
     def engine_fields(self, further: Iterable[str] = ()) -> dict[str, Any]:
         """The fields that reach the engine, `further` among them, without the messages. Raises InvalidRequest,
         which names each field that does not."""
         body = self.model_dump(mode="json", exclude_unset=True, exclude={"messages"})
         passed = PASSED.union(further)
-        problems = {name: _refusal(name, value) for name, value in body.items() if name not in {*further, *READ}}
-        errors = [{"field": field, "message": message} for field, message in problems.items() if message]
-        if errors:
-            detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:20])
-            raise InvalidRequest(detail, errors=errors[:20])
+        judged = ((name, _refusal(name, value)) for name, value in body.items() if name not in {*further, *READ})
+        if problems := [(name, message) for name, message in judged if message]:
+            raise refuse_fields(*problems)
         return {name: value for name, value in body.items() if name in passed and value is not None}
+
+
+def refuse_fields(*problems: tuple[str, str]) -> InvalidRequest:
+    """The error that names fields, each with what is wrong with it; at most 20."""
+    errors = [{"field": field, "message": message} for field, message in problems[:20]]
+    return InvalidRequest("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
 
 
 def _refusal(name: str, value: Any) -> str | None:

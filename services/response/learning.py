@@ -11,9 +11,10 @@ from typing import Any, Final
 from alignx.schemas.interactions import DialogueInteraction, Message
 from alignx.schemas.requests import Personalization
 from services.engine.refusals import member
-from services.errors import Forbidden, InvalidRequest
+from services.engine.wire import plain_text
+from services.errors import Forbidden
 from services.outcomes.served import Outcomes, Serving
-from services.response.chat_request import ChatRequest, ChatRequestMessage
+from services.response.chat_request import ChatRequest, ChatRequestMessage, refuse_fields
 from services.response.doors.door import read_documents
 from services.storage.users import encode_interaction
 
@@ -38,7 +39,7 @@ def wants_learning(request: ChatRequest, user: str | None, *, may_append: bool) 
         raise Forbidden(detail, errors=errors, scope="events:write")
     message = "needs a user" if user is None else "needs one answer: leave n out"
     if user is None or request.n not in (None, 1):
-        raise InvalidRequest(f"{LEARN}: {message}", errors=[{"field": LEARN, "message": message}])
+        raise refuse_fields((LEARN, message))
     return True
 
 
@@ -85,8 +86,8 @@ class LearnedChat:
         choices = document.get("choices")
         for choice in choices[:1] if isinstance(choices, list) else ():
             said = member(choice, "message") or member(choice, "delta")
-            if isinstance(content := member(said, "content"), str):
-                self._text.append(content)
+            if isinstance(content := member(said, "content"), str | list):
+                self._text.append(plain_text(content))
             if member(said, "tool_calls") or member(choice, "finish_reason") in _NO_ANSWER:
                 self._is_answer = False
 

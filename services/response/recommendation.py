@@ -7,7 +7,7 @@ those it has read.
 from alignx.schemas.requests import RankedItem, RecommendRequest, RecommendResponse
 from services.profile.claims.explain import reasons
 from services.profile.statistics import EMPTY
-from services.response.selection import Selection, Selector, item_id
+from services.response.selection import Question, Selection, Selector, item_id
 from services.slices import call_in_thread
 
 
@@ -19,12 +19,13 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
     if serving.arm == "control":
         user, method = serving.known_user, "profile"
     profile = await selector.profile(tenant, user, method)
-    by_profile = await selector.by_profile(tenant, user, profile, query, candidates)
+    by_profile = await selector.by_profile(Question(tenant, user, query, candidates), profile)
     scores, selection = list(by_profile.probabilities), Selection((), "profile", by_profile=by_profile)
     head = sorted(range(len(scores)), key=lambda index: -scores[index])[: selector.settings.rerank]
     if len(head) > 1:
         items = [candidates[index] for index in head]
-        by_engine = await selector.by_engine(tenant, user, query, items, method if profile else "profile")
+        question = Question(tenant, user, query, items)
+        by_engine = await selector.by_engine(question, method if profile else "profile")
         mass = sum(scores[index] for index in head)
         selection = selector.combine(by_engine, by_profile.subset(head), method)
         if selection.method != "profile":
@@ -47,13 +48,4 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
         for rank, (index, why) in enumerate(zip(best, explanations, strict=True), start=1)
     )
     served = await selector.outcomes.record(serving, {index: candidates[index] for index in best})
-    return RecommendResponse(
-        **served,
-        items=ranked,
-        method=selection.method,
-        version=selection.version,
-        fallback=selection.fallback,
-        basis=selection.basis,
-        weights=selection.shown_weights,
-        mixture=selection.mixture,
-    )
+    return RecommendResponse(**served, items=ranked, **selection.describe())

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import get_args
+from typing import Any, NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Counter
 
@@ -47,6 +47,15 @@ FEW_ITEMS = 32
 """Items that the profile scores within a few milliseconds."""
 _CONTRAST_SHARE = 0.8
 """Of the wait for the engine, after which the contrast is late."""
+
+
+class Question(NamedTuple):
+    """Which of the items, for this user?"""
+
+    tenant: str
+    user: str
+    query: str
+    items: Sequence[Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +96,17 @@ class Selection:
         has_traffic = self.by_profile is not None and self.by_profile.mixed.is_known and self.weights.profile
         return (*scorers, "traffic") if has_traffic else tuple(scorers)
 
-    @property
-    def mixture(self) -> dict[str, float]:
-        """What each feature counted in the profile's scores."""
-        weights = self.by_profile.mixed.weights._asdict() if self.by_profile else {}
-        return {name: round(weight, 4) for name, weight in weights.items()}
-
-    @property
-    def shown_weights(self) -> dict[Scorer, float]:
-        return {scorer: round(getattr(self.weights, scorer), 4) for scorer in get_args(Scorer)}
+    def describe(self) -> dict[str, Any]:
+        """What an answer says of how it came about: `mixture` is what each feature counted in the profile's scores."""
+        features = self.by_profile.mixed.weights._asdict() if self.by_profile else {}
+        return {
+            "method": self.method,
+            "version": self.version,
+            "fallback": self.fallback,
+            "basis": self.basis,
+            "weights": {scorer: round(getattr(self.weights, scorer), 4) for scorer in get_args(Scorer)},
+            "mixture": {name: round(weight, 4) for name, weight in features.items()},
+        }
 
 
 class SelectionMetrics:
@@ -141,18 +152,18 @@ class Selector:
         self.prompts = load_profile(settings.response.selection_prompts)
 
     async def select(self, tenant: str, user: str, request: SelectRequest) -> SelectResponse:
-        query, method = request.query, request.method
+        method = request.method
         items = await self.catalogue.resolve(tenant, request.items, "items")
         serving = await self.outcomes.open(tenant, user, "selection")
         if serving.arm == "control":
             user, method = serving.known_user, "profile"
         profile = await self.profile(tenant, user, method)
+        question = Question(tenant, user, request.query, items)
         if method == "engine":
-            selection = await self._ask_patiently(tenant, user, query, items)
+            selection = await self._ask_patiently(question)
         else:  # at once: the engine does not wait for the profile
             by_profile, by_engine = await asyncio.gather(
-                self.by_profile(tenant, user, profile, query, items),
-                self.by_engine(tenant, user, query, items, method if profile else "profile"),
+                self.by_profile(question, profile), self.by_engine(question, method if profile else "profile")
             )
             selection = self.combine(by_engine, by_profile, method)
         likes = await self.signals.estimate_likes(tenant, user, items)
@@ -172,13 +183,8 @@ class Selector:
             **served,
             choice=best.index,
             items=scored,
-            method=selection.method,
-            version=selection.version,
             position_bias=selection.position_bias,
-            fallback=selection.fallback,
-            basis=selection.basis,
-            weights=selection.shown_weights,
-            mixture=selection.mixture,
+            **selection.describe(),
         )
 
     async def profile(self, tenant: str, user: str, method: Method | None) -> Profile | None:
@@ -191,25 +197,23 @@ class Selector:
             raise UserUnknown
         return None
 
-    async def by_engine(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], method: Method | None
-    ) -> Selection | Fallback | None:
+    async def by_engine(self, question: Question, method: Method | None) -> Selection | Fallback | None:
         """What the engine says of 2 to 26 items, or why it says nothing; None where `method` does without it."""
         if method == "profile" or (method is None and not self.engine.enabled):
             return None
         if method == "engine":
-            return await self._ask_patiently(tenant, user, query, items)
-        sums, kind = await self.store.weight_sums(tenant), kind_of(items)
+            return await self._ask_patiently(question)
+        sums, kind = await self.store.weight_sums(question.tenant), kind_of(question.items)
         weights, pairs = learned_weights(sums, kind), list[Pair]()
         if weights.contrast and self.engine.protocol == "likelihood":
-            pairs = await self.store.choices_before(tenant, user, "+", CONTRAST_PAIRS)
+            pairs = await self.store.choices_before(question.tenant, question.user, "+", CONTRAST_PAIRS)
         by_text = learned_weights(sums, kind, ("text",))
         weights = weights if pairs else by_text
         if method is None and not weights.text and not weights.contrast:
             return None
         ask = self._ask_patiently if method else self._ask_in_time
         try:
-            selection = await ask(tenant, user, query, items, weights, pairs)
+            selection = await ask(question, weights, pairs)
         except (EngineUnavailable, EngineError, TimeoutError) as error:
             if method and not isinstance(error, BudgetSpent):
                 raise
@@ -233,44 +237,34 @@ class Selector:
         self._metrics.basis.labels("+".join(selection.basis)).inc()
         return selection
 
-    async def by_profile(
-        self, tenant: str, user: str, profile: Profile | None, query: str, items: Sequence[Item]
-    ) -> ProfileScores:
+    async def by_profile(self, question: Question, profile: Profile | None) -> ProfileScores:
         """Probabilities by the fast profile, and by what other users took; of many items in a thread, while the loop
         answers others."""
-        known = profile or EMPTY
+        tenant, user, query, items = question
         is_many = len(items) > FEW_ITEMS
-        score = partial(scores, known, query, items)
+        score = partial(scores, profile or EMPTY, query, items)
         values = await call_in_thread(tenant, score) if is_many else score()
         mixed = await self.signals.mix(tenant, user, items, values, is_cold=profile is None)
         return ProfileScores(tuple(softmax(mixed.values)), mixed, profile is None)
 
     async def _ask_patiently(
-        self,
-        tenant: str,
-        user: str,
-        query: str,
-        items: Sequence[Item],
-        weights: Weights = BY_TEXT,
-        pairs: Sequence[Pair] = (),
+        self, question: Question, weights: Weights = BY_TEXT, pairs: Sequence[Pair] = ()
     ) -> Selection:
         """For a caller that insists on the engine."""
         wait_s = self.settings.select_engine_timeout_s
         try:
             async with asyncio.timeout(wait_s):
-                return await self._ask(tenant, user, query, items, weights, _within(pairs, wait_s))
+                return await self._ask(question, weights, _within(pairs, wait_s))
         except TimeoutError as error:
             raise EngineUnavailable(f"The engine took longer than {wait_s:g} s") from error
 
-    async def _ask_in_time(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights, pairs: Sequence[Pair]
-    ) -> Selection:
+    async def _ask_in_time(self, question: Question, weights: Weights, pairs: Sequence[Pair]) -> Selection:
         """Raises TimeoutError when the engine is late, and at once after that has happened several times."""
         self.breaker.admit()
         report, wait_s = self.breaker.release, self.settings.select_timeout_s
         try:  # the engine's own breaker counts its failures
             async with asyncio.timeout(wait_s):
-                selection = await self._ask(tenant, user, query, items, weights, _within(pairs, wait_s))
+                selection = await self._ask(question, weights, _within(pairs, wait_s))
             report = self.breaker.record_success
         except TimeoutError:
             report = self.breaker.record_failure
@@ -279,16 +273,15 @@ class Selector:
             report()
         return selection
 
-    async def _ask(
-        self, tenant: str, user: str, query: str, items: Sequence[Item], weights: Weights, recent: RecentChoices
-    ) -> Selection:
+    async def _ask(self, question: Question, weights: Weights, recent: RecentChoices) -> Selection:
+        tenant, user, query, items = question
         summary = await self.store.preferences(tenant, user)
         text = summary.text if weights.text or not recent.pairs else ""
-        question = fit_choice(query, items, text, self.engine.context_tokens)
+        fitted = fit_choice(query, items, text, self.engine.context_tokens)
         with session_of(tenant, user):
             judgement = await judge(
                 self.engine,
-                *question,
+                *fitted,
                 tenant=tenant,
                 recent=recent,
                 orders=self.settings.rotations,

@@ -23,8 +23,8 @@ from prometheus_client import CollectorRegistry, Counter
 from redis.exceptions import RedisError
 
 from alignx.schemas.tenants import TenantSettings
-from services.engine.guard import CallKind, Progress
-from services.engine.spending import WrittenText, estimate_call
+from services.engine.guard import CallKind, Progress, WrittenText
+from services.engine.spending import estimate_call
 from services.engine.wire import Body
 from services.errors import BudgetSpent, EngineUnavailable
 from services.storage.connection import REFUSED, RedisClient, Script, read_script, refusal_words

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from math import asinh, log, sqrt
 from typing import Final, Literal, NamedTuple
 
+import numpy as np
+
 from alignx.schemas.items import Item
 from services.profile.scoring import interval, softmax
 
@@ -129,28 +131,17 @@ def _discriminant(sums: Mapping[str, float], kind: Kind, names: Sequence[str]) -
     means = [seen * sums[f"{kind}.{name}.mean"] / count for name in names]
     if names[0] == "profile":  # log-odds of this spread that are right as often as they say have this mean
         means[0] += (1 - seen) * (sqrt(1 + sums[f"{kind}.profile.profile"] / count) - 1)
-    moments = [[0.0] * len(names) for _ in names]
+    moments = np.zeros((len(names), len(names)))
     for row, first in enumerate(names):
         for column, second in enumerate(names[row:], row):
             share = 1.0 if row == column else seen
-            moments[row][column] = moments[column][row] = share * sums[f"{kind}.{first}.{second}"] / count
-    solution = _solve(moments, means)
+            moments[row, column] = moments[column, row] = share * sums[f"{kind}.{first}.{second}"] / count
+    definite = moments + _FLOOR * np.identity(len(names))
+    solution: list[float] = np.linalg.solve(definite, means).tolist()
     separation = sum(mean * value for mean, value in zip(means, solution, strict=True))
     # all foreseen choices separate fully: what they say on average is bounded by the rule of succession
     odds = min(2 * separation / max(1 - separation, _FLOOR), log(count + _PRIOR + 1))
     return [value * odds / max(separation, _FLOOR) for value in solution]
-
-
-def _solve(matrix: Sequence[Sequence[float]], values: Sequence[float]) -> list[float]:
-    """The solution of a positive definite system, by Gauss-Jordan elimination; `_FLOOR` keeps it definite."""
-    rows = [[*row, value] for row, value in zip(matrix, values, strict=True)]
-    for pivot, row in enumerate(rows):
-        scale = row[pivot] + _FLOOR
-        rows[pivot] = row = [value / scale for value in row]
-        for at, other in enumerate(rows):
-            if at != pivot:
-                rows[at] = [value - other[pivot] * below for value, below in zip(other, row, strict=True)]
-    return [row[-1] for row in rows]
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ subject) holds there alone, and contradicts nothing. Pure functions.
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from services.errors import UnusableReply
@@ -45,6 +45,10 @@ class Claim:
     is_liked: bool
     object: str
     """What, as it is written."""
+    start: int
+    """Where the claim stands in its sentence."""
+    cue: tuple[int, int]
+    """Where its words of liking or disliking do."""
     is_limited: bool = False
     """Whether its sentence says when, where or from when on."""
 
@@ -54,25 +58,9 @@ class Claim:
         return [topic for topics in _split_lists(self.object) for topic in topics]
 
 
-@dataclass(frozen=True)
-class _Match:
-    is_liked: bool
-    start: int
-    cue: tuple[int, int]
-    """Where the words of liking or disliking stand."""
-    object: str
-
-
 def find_claims(reading: Reading) -> list[Claim]:
     """The claims of a text; none in a language of which no words of liking are listed."""
-    claims, language = list[Claim](), reading.language
-    if language is None:
-        return claims
-    for sentence in reading.sentences:
-        found = _match_claims(sentence, language)
-        limited = bool(found) and _is_limited(sentence, found, language)
-        claims += [Claim(match.is_liked, match.object, limited) for match in found]
-    return claims
+    return [claim for sentence in reading.sentences for claim in _read_claims(sentence, reading.language)]
 
 
 def check_consistent(reading: Reading) -> None:
@@ -82,17 +70,17 @@ def check_consistent(reading: Reading) -> None:
     sides: dict[bool, Counter[str]] = {True: Counter(), False: Counter()}
     sentences = Counter[str]()
     for sentence in reading.sentences:
-        claims = _match_claims(sentence, reading.language) if reading.language else []
+        claims = _read_claims(sentence, reading.language)
         parts = [claim.object for claim in claims]
         if reading.code != "ja":  # its comma also parts clauses
             parts += _BREAK.split(sentence)
         if any(map(_lists_twice, parts)):
             raise UnusableReply("consistent", "it lists the same twice")
-        if claims and reading.language:
+        if claims:
             sentences[_without_certainty(sentence, claims)] += 1
-            if not _is_limited(sentence, claims, reading.language):
-                for claim in claims:
-                    sides[claim.is_liked].update({topic for topics in _split_lists(claim.object) for topic in topics})
+        for claim in claims:
+            if not claim.is_limited:
+                sides[claim.is_liked].update(set(claim.topics))
     if sides[True].keys() & sides[False].keys():
         raise UnusableReply("consistent", "it contradicts itself")
     if (
@@ -102,8 +90,10 @@ def check_consistent(reading: Reading) -> None:
         raise UnusableReply("consistent", "it says the same twice")
 
 
-def _match_claims(sentence: str, language: Language) -> list[_Match]:
+def _read_claims(sentence: str, language: Language | None) -> list[Claim]:
     """Its claims in their order. The topics stand in the group of the expression, or behind its match."""
+    if language is None:
+        return []
     dislikes = list(language.dislike.finditer(sentence))
     spans = [(match.end(match.lastindex or 0) if match.lastindex else match.start(), match.end()) for match in dislikes]
     likes = [
@@ -118,8 +108,10 @@ def _match_claims(sentence: str, language: Language) -> list[_Match]:
         index = match.lastindex or 0
         cue = (match.end(index) if index else match.start(), match.end())
         rest = sentence[match.end() : end].lstrip(" :*_")
-        claims.append(_Match(match in likes, match.start(), cue, match[index] if index else _BREAK.split(rest)[0]))
-    return claims
+        topics = match[index] if index else _BREAK.split(rest)[0]
+        claims.append(Claim(match in likes, topics, match.start(), cue))
+    is_limited = bool(claims) and _is_limited(sentence, claims, language)
+    return [replace(claim, is_limited=True) for claim in claims] if is_limited else claims
 
 
 def _split_lists(text: str) -> list[list[str]]:
@@ -142,14 +134,14 @@ def _lists_twice(text: str) -> bool:
     )
 
 
-def _without_certainty(sentence: str, claims: list[_Match]) -> str:
+def _without_certainty(sentence: str, claims: list[Claim]) -> str:
     for claim in reversed(claims):
         start, end = claim.cue
         sentence = f"{sentence[:start]}{' +' if claim.is_liked else ' -'}{sentence[end:]}"
     return " ".join(re.findall(r"[\w+-]+", sentence))
 
 
-def _is_limited(sentence: str, claims: list[_Match], language: Language) -> bool:
+def _is_limited(sentence: str, claims: list[Claim], language: Language) -> bool:
     lead, outside = sentence[: claims[0].start], sentence
     for claim in reversed(claims):
         outside = f"{outside[: claim.cue[0]]} {outside[claim.cue[1] :]}"

@@ -61,7 +61,9 @@ def parse_summary(
         raise UnusableReply("complete", f"the engine ended it with {finish_reason}")
     reasoning, text = separate_reasoning(reply)
     if reasoning and not text:
-        raise _reasoning_alone(finish_reason)
+        if finish_reason == "length":
+            raise UnusableReply("complete", "the token limit cuts off its reasoning")
+        raise UnusableReply("separable", "it holds reasoning alone")
     if len(text) > _MAX_TIMES * max_chars:
         text, finish_reason = text[: _MAX_TIMES * max_chars], "length"
     check_prompt_marks(text)
@@ -84,12 +86,6 @@ def parse_summary(
     check_about(reading, evidence)
     check_consistent(reading)
     return SummaryReply(summary, neutralise(strip_invisible(reasoning)) or None, removed)
-
-
-def _reasoning_alone(finish_reason: str | None) -> UnusableReply:
-    if finish_reason == "length":
-        return UnusableReply("complete", "the token limit cuts off its reasoning")
-    return UnusableReply("separable", "it holds reasoning alone")
 
 
 def _check_form(text: str) -> Reading:
@@ -128,13 +124,10 @@ class SummaryPreview:
         opening tag the chat template wrote: `shown` holds the text that replaces it."""
         self._next = len(self.reply) * 21 // 20
         text = _preview(self.reply, self._evidence, self._finish)
-        return "" if self.shown.startswith(text) else self._replace(text)
+        return "" if self.shown.startswith(text) else self.end(text)
 
     def end(self, text: str) -> str | None:
         """As `read`, once the whole reply is known to be the summary `text`."""
-        return self._replace(text)
-
-    def _replace(self, text: str) -> str | None:
         before, self.shown = self.shown, text
         return text[len(before) :] if text.startswith(before) else None
 

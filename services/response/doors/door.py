@@ -14,8 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
 from services.engine.refusals import member
-from services.errors import EngineError, InvalidRequest
-from services.response.chat_request import ChatRequest
+from services.engine.wire import plain_text
+from services.errors import EngineError
+from services.response.chat_request import ChatRequest, refuse_fields
 from services.response.chat_stream import KEEP_ALIVE
 from services.server.app import sse
 
@@ -33,16 +34,15 @@ class Refusals:
     """Gathers what a request cannot have, by field."""
 
     def __init__(self) -> None:
-        self._errors: list[dict[str, str]] = []
+        self._problems: list[tuple[str, str]] = []
 
     def add(self, field: str, why: str) -> None:
-        self._errors.append({"field": field, "message": why})
+        self._problems.append((field, why))
 
     def check(self) -> None:
         """Raises InvalidRequest."""
-        if self._errors:
-            errors = self._errors[:20]
-            raise InvalidRequest("; ".join(f"{error['field']}: {error['message']}" for error in errors), errors=errors)
+        if self._problems:
+            raise refuse_fields(*self._problems)
 
 
 def further_fields(
@@ -99,7 +99,7 @@ class Door(ABC):
         for choice in (chunk.get("choices") or [])[:1]:
             self._note(choice)
             delta = choice.get("delta") or {}
-            if text := delta.get("content") or delta.get("refusal"):
+            if text := plain_text(delta.get("content") or delta.get("refusal")):
                 yield from self._add_text(text)
             for call in delta.get("tool_calls") or ():
                 yield from self._add_call(call)
@@ -195,10 +195,3 @@ def event(document: Body) -> bytes:
 
 def new_id(prefix: str) -> str:
     return f"{prefix}_{uuid4().hex}"
-
-
-def count(usage: Any, *path: str) -> int:
-    """A count of tokens in OpenAI's `usage`; 0 where there is none."""
-    for name in path:
-        usage = member(usage, name)
-    return usage if isinstance(usage, int) and usage > 0 else 0

@@ -4,8 +4,8 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Response
 
-from services.errors import InvalidRequest
 from services.response.answering import answer_caller
+from services.response.chat_request import refuse_fields
 from services.response.doors.messages_answer import MessagesDoor
 from services.response.doors.messages_request import MessagesRequest
 from services.response.doors.responses_answer import ResponsesDoor
@@ -48,8 +48,7 @@ async def create_message(
     """The same chat as /v1/chat/completions, with the API key as `x-api-key` or as a bearer token. The answer's
     `personalization` says what it was conditioned on. Errors have Anthropic's shape."""
     if anthropic_version not in (None, *_VERSIONS):
-        problem = {"field": "anthropic-version", "message": f"must be one of {', '.join(_VERSIONS)}"}
-        raise InvalidRequest(f"anthropic-version: {problem['message']}", errors=[problem])
+        raise refuse_fields(("anthropic-version", f"must be one of {', '.join(_VERSIONS)}"))
     answer = await answer_caller(state.chat, caller, body.to_chat(), MessagesDoor(body))
     answer.headers["Request-Id"] = caller.request.state.request_id  # by this name Anthropic's clients read it
     return answer

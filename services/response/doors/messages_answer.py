@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import orjson
 
-from services.response.doors.door import Body, Door, count, event, new_id
+from services.engine.wire import token_counts
+from services.response.doors.door import Body, Door, event, new_id
 from services.response.doors.messages_request import MessagesRequest
 
 _STOP_REASONS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -49,7 +50,7 @@ class MessagesDoor(Door):
     def whole(self) -> Body:
         for place, pieces in self._inputs.items():
             self._blocks[place]["input"] = _load_object("".join(pieces))
-        cached = count(self._usage, "prompt_tokens_details", "cached_tokens")
+        tokens = token_counts(self._usage)
         is_matched = isinstance(self._stop, str) and self._stop in self._stops
         reason = "stop_sequence" if is_matched else _STOP_REASONS.get(self._finish or "", "end_turn")
         return {
@@ -61,10 +62,10 @@ class MessagesDoor(Door):
             "stop_reason": reason if self._finish else None,
             "stop_sequence": self._stop if is_matched else None,
             "usage": {
-                "input_tokens": max(0, count(self._usage, "prompt_tokens") - cached),
+                "input_tokens": max(0, tokens.prompt - tokens.cached),
                 "cache_creation_input_tokens": 0,
-                "cache_read_input_tokens": cached,
-                "output_tokens": count(self._usage, "completion_tokens"),
+                "cache_read_input_tokens": tokens.cached,
+                "output_tokens": tokens.completion,
             },
             "personalization": self._personalization,
         }

@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from alignx.schemas.requests import Personalization
+from services.engine.wire import NO_THINKING
 from services.response.chat_request import ChatBody, ChatRequest
 from services.response.doors.door import CHAT_ONLY, Body, Refusals, further_fields, make_chat
 
@@ -100,8 +101,10 @@ class MessagesRequest(ChatBody):
         if self.tools:
             fields["tools"] = [_read_tool(tool, f"tools.{index}", refusals) for index, tool in enumerate(self.tools)]
             fields |= _read_tool_choice(self.tool_choice or {}, refusals)
-        fields |= _read_thinking(self.thinking or {}) | _read_output(self.output_config or {}, refusals)
-        if "output_format" in body:
+        if (self.thinking or {}).get("type") == "disabled":
+            fields |= NO_THINKING
+        fields |= _read_output(self.output_config or {}, refusals)
+        if body.get("output_format") is not None:
             refusals.add("output_format", "send output_config.format")
         messages: list[Body] = []
         if self.system:
@@ -154,7 +157,7 @@ def _read_result(block: Body, field: str, refusals: Refusals) -> str | list[Body
     text: str | list[Body] = ""
     if isinstance(content, str):
         text = content
-    elif all(isinstance(part, dict) for part in content):
+    elif isinstance(content, list) and all(isinstance(part, dict) for part in content):
         parts = [_read_part(part, f"{field}.{index}", refusals) for index, part in enumerate(content)]
         text = "\n".join(part["text"] for part in parts) if all(part["type"] == "text" for part in parts) else parts
     else:
@@ -170,15 +173,14 @@ def _read_text(content: str | list[Body], field: str, refusals: Refusals) -> str
 
 
 def _read_part(block: Body, field: str, refusals: Refusals) -> Body:
-    kind, source = block.get("type"), block.get("source")
-    if kind == "text" and isinstance(block.get("text"), str):
-        return {"type": "text", "text": block["text"]}
-    if kind == "image" and isinstance(source, dict):
-        if source.get("type") == "url":
-            return {"type": "image_url", "image_url": {"url": source.get("url")}}
-        if source.get("type") == "base64":
-            url = f"data:{source.get('media_type')};base64,{source.get('data')}"
+    match block:
+        case {"type": "text", "text": str(text)}:
+            return {"type": "text", "text": text}
+        case {"type": "image", "source": {"type": "url", "url": str(url)}}:
             return {"type": "image_url", "image_url": {"url": url}}
+        case {"type": "image", "source": {"type": "base64", "media_type": str(media), "data": str(data)}}:
+            return {"type": "image_url", "image_url": {"url": f"data:{media};base64,{data}"}}
+    kind = block.get("type")
     why = "files cannot be read here; send their text" if kind in ("document", "image", "container_upload") else None
     refusals.add(field, why or f"{kind!r} is no block that can be read here, or lacks its text")
     return {"type": "text", "text": ""}
@@ -191,15 +193,7 @@ def _read_tool(tool: Body, field: str, refusals: Refusals) -> Body:
     if tool.get("type") not in (None, "custom") or not isinstance(tool.get("name"), str):
         refusals.add(field, "only tools of your own, with a name, are offered; others run at the provider")
         return {}
-    for name in tool.keys() - {
-        "type",
-        "name",
-        "description",
-        "input_schema",
-        "strict",
-        "eager_input_streaming",
-        *HINTS,
-    }:
+    for name in tool.keys() - _TOOL_MEMBERS:
         if tool[name] and tool[name] != ["direct"]:
             refusals.add(f"{field}.{name}", "no member of a tool that passes to the engine")
     function = {name: tool[name] for name in ("name", "description", "strict") if tool.get(name) is not None}
@@ -211,19 +205,17 @@ def _read_tool_choice(choice: Body, refusals: Refusals) -> Body:
     kind = choice.get("type", "auto")
     if kind == "tool":
         return {"tool_choice": {"type": "function", "function": {"name": choice.get("name")}}} | parallel
-    if kind not in _TOOL_CHOICES:
+    if str(kind) not in _TOOL_CHOICES:
         refusals.add("tool_choice.type", "must be 'auto', 'any', 'tool' or 'none'")
-    return ({"tool_choice": _TOOL_CHOICES.get(kind)} if "type" in choice else {}) | parallel
-
-
-def _read_thinking(thinking: Body) -> Body:
-    return {"chat_template_kwargs": {"enable_thinking": False}} if thinking.get("type") == "disabled" else {}
+    return ({"tool_choice": _TOOL_CHOICES.get(str(kind))} if "type" in choice else {}) | parallel
 
 
 def _read_output(output: Body, refusals: Refusals) -> Body:
     fields: Body = {}
-    if effort := output.get("effort"):
+    if isinstance(effort := output.get("effort"), str):
         fields["reasoning_effort"] = _EFFORTS.get(effort, effort)
+    elif effort is not None:
+        refusals.add("output_config.effort", "must be a text")
     shape = output.get("format")
     if isinstance(shape, dict) and shape.get("type") == "json_schema":
         schema = {"name": "answer", "schema": shape.get("schema"), "strict": True}

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.response.doors.door import Body, Door, count, event, new_id
+from services.engine.refusals import member
+from services.engine.wire import token_count, token_counts
+from services.response.doors.door import Body, Door, event, new_id
 from services.response.doors.responses_request import ResponsesRequest
 
 _CUT_SHORT: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -28,15 +30,13 @@ class Item:
     pieces: list[str] = field(default_factory=list)
 
     @property
-    def id(self) -> str:
-        return str(self.body["id"])
-
-    @property
     def text(self) -> str:
         return "".join(self.pieces)
 
-    def part(self, text: str) -> Body:
-        return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    @property
+    def part(self) -> Body:
+        """What a message holds of it so far."""
+        return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
 
 
 class ResponsesDoor(Door):
@@ -98,15 +98,14 @@ class ResponsesDoor(Door):
         }
 
     def _count(self) -> Body:
-        read, written = count(self._usage, "prompt_tokens"), count(self._usage, "completion_tokens")
-        cached = count(self._usage, "prompt_tokens_details", "cached_tokens")
-        thought = count(self._usage, "completion_tokens_details", "reasoning_tokens")
+        tokens = token_counts(self._usage)
+        thought = token_count(member(self._usage, "completion_tokens_details"), "reasoning_tokens")
         return {
-            "input_tokens": read,
-            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-            "output_tokens": written,
+            "input_tokens": tokens.prompt,
+            "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": 0},
+            "output_tokens": tokens.completion,
             "output_tokens_details": {"reasoning_tokens": thought},
-            "total_tokens": read + written,
+            "total_tokens": tokens.prompt + tokens.completion,
         }
 
     # --- events --------------------------------------------------------------------------------
@@ -116,7 +115,7 @@ class ResponsesDoor(Door):
         return event({"type": kind, "sequence_number": self._number - 1, **members})
 
     def _item_event(self, kind: str, item: Item, **members: Any) -> bytes:
-        return self._event(kind, item_id=item.id, output_index=item.index, **members)
+        return self._event(kind, item_id=item.body["id"], output_index=item.index, **members)
 
     def _first(self) -> Iterator[bytes]:
         yield self._event("response.created", response=self.whole())
@@ -138,17 +137,16 @@ class ResponsesDoor(Door):
             body = {"id": new_id("msg"), "type": "message", "role": "assistant", "content": [], "status": "in_progress"}
             self._message = item = self._open(body)
             yield self._added(item)
-            yield self._item_event("response.content_part.added", item, content_index=0, part=item.part(""))
+            yield self._item_event("response.content_part.added", item, content_index=0, part=item.part)
         item.pieces.append(text)
         yield self._item_event("response.output_text.delta", item, content_index=0, delta=text, logprobs=[])
 
     def _end_message(self, status: str) -> Iterator[bytes]:
         item, self._message = self._message, None
         if item is not None:
-            part = item.part(item.text)
-            item.body |= {"content": [part], "status": status}
+            item.body |= {"content": [item.part], "status": status}
             yield self._item_event("response.output_text.done", item, content_index=0, text=item.text, logprobs=[])
-            yield self._item_event("response.content_part.done", item, content_index=0, part=part)
+            yield self._item_event("response.content_part.done", item, content_index=0, part=item.part)
             yield self._done(item)
 
     def _add_call(self, call: Body) -> Iterator[bytes]:

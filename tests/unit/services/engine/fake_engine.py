@@ -1,6 +1,7 @@
 """A hand-written engine on loopback, and what it answers."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from alignx.schemas.summaries import TokenCounts
 from services.engine.capabilities import CANARY
+from services.engine.conventions.sessions import HEADER
 from services.engine.guard import EngineCall
 from services.engine.limits import Engine
 from services.errors import AlignXError
@@ -28,7 +30,8 @@ class FakeEngine:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.headers: list[dict[str, str]] = []
+        self.sessions: list[str | None] = []
+        """`X-Session-ID` of each chat."""
         self.tokenized: list[str] = []
         self.url = ""
         self.chat: Answer = reply("hello")
@@ -48,7 +51,7 @@ class FakeEngine:
             self.canaries.append(body)
             return await self.canary(request)
         self.bodies.append(body)
-        self.headers.append(dict(request.headers))
+        self.sessions.append(request.headers.get(HEADER))
         return await self.chat(request)
 
     async def on_completion(self, request: web.Request) -> web.StreamResponse:
@@ -72,7 +75,7 @@ class FakeEngine:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
+        app = web.Application(client_max_size=1 << 24)
         app.router.add_post("/v1/chat/completions", self.on_post)
         app.router.add_post("/v1/completions", self.on_completion)
         app.router.add_post("/tokenize", self.on_tokenize)
@@ -94,21 +97,50 @@ async def running_app(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-def sse(*events: Any, done: bool = True, cut: bool = False) -> Answer:
-    """Events as an OpenAI stream; `cut` drops the connection in the middle."""
+def sends(*pieces: bytes, cut: bool = False, pause_s: float = 0.0) -> Answer:
+    """A stream of events, one packet a piece; `cut` breaks the connection behind the last."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        for event in events:
-            await response.write(b"data: " + (event if isinstance(event, bytes) else orjson.dumps(event)) + b"\n\n")
-            await asyncio.sleep(0)
-        if done:
-            await response.write(b"data: [DONE]\n\n")
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(pause_s)
         if cut:
             assert request.transport is not None
             request.transport.abort()
         return response
+
+    return answer
+
+
+def sse(*events: Any, done: bool = True, cut: bool = False) -> Answer:
+    """Events as an OpenAI stream."""
+    data = [event if isinstance(event, bytes) else orjson.dumps(event) for event in events] + [b"[DONE]"] * done
+    return sends(*(b"data: " + event + b"\n\n" for event in data), cut=cut)
+
+
+def endless(piece: bytes, left: asyncio.Event | threading.Event | None = None) -> Answer:
+    """The same piece again and again; `left` is set when the caller has gone."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(piece)
+                await asyncio.sleep(0.01)
+        finally:
+            if left:
+                left.set()
+
+    return answer
+
+
+def late(seconds: float, then: Answer) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(seconds)
+        return await then(request)
 
     return answer
 

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from alignx.schemas.status import EngineState
 from services.engine.client import open_session
 from services.engine.dialects import VLLM
 from services.engine.limits import Engine, EngineMetrics
@@ -23,6 +23,7 @@ from tests.unit.services.engine.fake_engine import (
     answer_canary,
     answers,
     chat_bytes,
+    endless,
     fails,
     refused,
     reply,
@@ -48,6 +49,12 @@ async def strict(*names: str, **changes: Any) -> AsyncIterator[tuple[MockEngine,
         yield mock, Engine(EngineSettings(url=url, cache_salt_secret="s", **changes), session)
 
 
+def state_of(engine: Engine) -> EngineState:
+    state = engine.state()
+    assert state is not None
+    return state
+
+
 @pytest.mark.parametrize("names", DIALECTS.values(), ids=DIALECTS)
 async def test_every_dialect_generates_chats_and_chooses_or_says_why_not(names: tuple[str, ...]) -> None:
     async with strict(*names) as (mock, engine):
@@ -56,7 +63,7 @@ async def test_every_dialect_generates_chats_and_chooses_or_says_why_not(names: 
         assert (await chat_bytes(engine, CHAT)).endswith(b"data: [DONE]\n\n")
         if "logprobs" in names:
             await refused(engine.choose(PROMPT, (" A", " B"), tenant="t"), EngineUnsupported)
-            assert engine.state().letters is False  # type: ignore[union-attr]
+            assert state_of(engine).letters is False
         else:
             first, second = await engine.choose(PROMPT, (" A", " B"), tenant="t")
             assert first < second
@@ -72,8 +79,7 @@ async def test_a_dialect_keeps_what_the_engine_takes() -> None:
         assert [message["role"] for message in sent["messages"]] == ["user"]
         assert sent["messages"][0]["content"].startswith("Choose.\n\n<item")
         assert (sent["top_k"], sent["temperature"], sent["priority"], len(sent["cache_salt"])) == (20, 0.5, 10, 64)
-        state = engine.state()
-        assert state is not None
+        state = state_of(engine)
         assert (state.model, state.dialect, state.letters, state.state) == ("mock", "no system role", True, "ok")
         assert (state.detail, state.words) == (None, "Unsupported parameter or role: system")
 
@@ -83,8 +89,7 @@ async def test_caches_that_tenants_share_are_told_once(caplog: pytest.LogCapture
         for _ in range(3):
             await engine.complete(PROMPT[:2], **SAMPLING, priority=10)
             await engine.prober._probe(letters=True)
-        state = engine.state()
-        assert state is not None
+        state = state_of(engine)
         assert (state.state, "cache_salt" in str(state.detail), caplog.text.count("share")) == ("ok", True, 1)
 
 
@@ -98,10 +103,7 @@ async def test_a_callers_fields_are_never_dropped() -> None:
 
 
 async def test_a_refusal_is_the_datas_when_the_canary_passes(fake: FakeEngine, engine: Engine) -> None:
-    async def no_such_tool(_: web.Request) -> web.StreamResponse:
-        return web.json_response({"error": {"message": "a canary", "param": "tools", "code": 400}}, status=400)
-
-    fake.chat = no_such_tool
+    fake.chat = answers({"error": {"message": "a canary", "param": "tools", "code": 400}}, 400)
     error = await refused(chat_bytes(engine, {"messages": MESSAGES, "tools": []}), EngineRejected)
     assert (error.errors[0]["field"], error.openai()["error"]["param"]) == ("tools", "tools")
     await asyncio.gather(*(refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected) for _ in range(30)))
@@ -122,8 +124,7 @@ async def test_a_refusal_is_the_engines_when_the_canary_fails(fake: FakeEngine, 
         assert f"status {status}" in error.detail
         assert "priority" not in error.detail, "callers are not shown the engine's words"
         assert error.retry_after
-    state = engine.state()
-    assert state is not None
+    state = state_of(engine)
     assert (engine.calls.breaker_open, state.state, state.detail) == (True, "degraded", engine.fault)
     assert state.words is not None
     assert state.words.startswith("no 'priority' scheduling")
@@ -174,8 +175,7 @@ async def test_an_engine_that_is_away_is_degraded_without_a_call(fake: FakeEngin
         fake.health = health
         while engine.prober.record.checked_at is None or engine.fault != fault:  # noqa: ASYNC110  # by a connection
             await asyncio.sleep(0.01)
-        state = engine.state()
-        assert state is not None
+        state = state_of(engine)
         assert state.state == ("degraded" if fault else "ok")
         fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
     assert engine.context_tokens == 4096, "what it is capable of is found anew"
@@ -218,15 +218,8 @@ async def test_refusals_that_begin_in_the_midst_of_a_probe_take_no_letters_away(
 async def test_a_canary_that_never_ends_is_given_up(
     fake: FakeEngine, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def pings(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        while True:
-            await response.write(b": still here\n\n")
-            await asyncio.sleep(0.01)
-
     monkeypatch.setattr("services.engine.capabilities._LONGEST_S", 0.1)
-    fake.chat, fake.canary = fails(400), pings
+    fake.chat, fake.canary = fails(400), endless(b": still here\n\n")
     await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
     fake.canary = reply("A")
     await refused(engine.complete(MESSAGES, **SAMPLING), EngineRejected)

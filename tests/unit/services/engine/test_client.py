@@ -16,7 +16,6 @@ from services.errors import (
     EngineError,
     EngineRejected,
     EngineUnavailable,
-    ModelUnknown,
     NoEngine,
     UnusableReply,
 )
@@ -32,10 +31,13 @@ from tests.unit.services.engine.fake_engine import (
     FakeEngine,
     answers,
     chat_bytes,
+    endless,
     fails,
     first_token,
+    late,
     refused,
     reply,
+    sends,
     silent,
     sse,
 )
@@ -100,20 +102,11 @@ async def test_a_prompt_that_opens_the_reply_is_completed_as_it_stands(fake: Fak
 
 
 @with_settings(read_timeout_s=0.1)
-async def test_a_silent_engine_is_unavailable(fake: FakeEngine, engine: Engine) -> None:
-    fake.chat = silent
-    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
-
-
-@with_settings(read_timeout_s=0.1)
 async def test_a_whole_chat_answer_may_take_longer_than_a_silence(fake: FakeEngine, engine: Engine) -> None:
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.3)
-        return await answers({"choices": [], "usage": USAGE})(request)
-
-    fake.chat = slow
+    fake.chat = late(0.3, answers({"choices": [], "usage": USAGE}))
     assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
     await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
+    await refused(engine.complete(MESSAGES, **SAMPLING), EngineUnavailable)
 
 
 @with_settings(first_token_timeout_s=0.5, breaker_failures=2)
@@ -121,25 +114,9 @@ async def test_a_stream_without_a_first_token_is_given_up_and_counts(
     fake: FakeEngine, engine: Engine, calls: Calls
 ) -> None:
     """Comments are no token; a silence behind the first one is bounded by the read timeout alone."""
-
-    async def comments(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        while True:
-            await response.write(b": waiting\n\n")
-            await asyncio.sleep(0.02)
-
-    async def pausing(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b'data: {"choices": []}\n\n')
-        await asyncio.sleep(0.7)
-        await response.write(b"data: [DONE]\n\n")
-        return response
-
-    fake.chat = pausing
+    fake.chat = sends(b'data: {"choices": []}\n\n', b"data: [DONE]\n\n", pause_s=0.7)
     assert (await chat_bytes(engine, {"messages": MESSAGES, "stream": True})).endswith(b"data: [DONE]\n\n")
-    for answer in (silent, comments):
+    for answer in (silent, endless(b": waiting\n\n")):
         fake.chat = answer
         error = await refused(chat_bytes(engine, {"messages": MESSAGES, "stream": True}), EngineUnavailable)
         assert "0.5 s" in error.detail
@@ -151,11 +128,7 @@ async def test_a_stream_without_a_first_token_is_given_up_and_counts(
 async def test_a_whole_chat_answer_is_waited_for_while_the_engine_answers_a_canary(
     fake: FakeEngine, engine: Engine, calls: Calls
 ) -> None:
-    async def long(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.8)
-        return await answers({"choices": [], "usage": USAGE})(request)
-
-    fake.chat = long
+    fake.chat = late(0.8, answers({"choices": [], "usage": USAGE}))
     assert orjson.loads(await chat_bytes(engine, {"messages": MESSAGES}))["usage"] == USAGE
     fake.chat = fake.canary = silent
     error = await refused(chat_bytes(engine, {"messages": MESSAGES}), EngineUnavailable)
@@ -213,12 +186,6 @@ async def test_a_chat_that_fails_at_once_never_starts(
 ) -> None:
     fake.chat = answer
     await refused(engine.chat({"messages": MESSAGES, "stream": True}, tenant="t").__aenter__(), kind)
-
-
-async def test_a_chat_with_an_unknown_model_is_the_callers_mistake(fake: FakeEngine, engine: Engine) -> None:
-    fake.chat = fails(404)
-    error = await refused(chat_bytes(engine, {"messages": MESSAGES, "model": "other"}), ModelUnknown)
-    assert error.errors[0]["field"] == "model"
 
 
 async def test_choose_asks_for_exactly_the_letters(fake: FakeEngine, engine: Engine, calls: Calls) -> None:

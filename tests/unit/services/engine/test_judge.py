@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.engine.judge import Judgement, judge
-from services.errors import EngineUnavailable
 from services.prompts.build import LETTERS, ChatMessage
 
 Prefer = Callable[[Sequence[str]], Sequence[float]]
@@ -114,11 +113,3 @@ async def test_the_engine_hears_the_letters_the_tenant_and_the_priority_of_all_o
     async with asyncio.timeout(5):
         await judge(engine, "q", names(3), None, tenant="acme", orders=3, priority=7)
     assert engine.calls == [(LETTERS[:3], "acme", 7)] * 3
-
-
-def test_what_the_engine_raises_goes_through() -> None:
-    def gone(_: Sequence[str]) -> list[float]:
-        raise EngineUnavailable("gone")
-
-    with pytest.raises(EngineUnavailable, match="gone"):
-        judged(LetterFake(gone), names(3))

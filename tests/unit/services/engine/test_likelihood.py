@@ -19,10 +19,10 @@ from services.engine.choice.measure import measure_protocol, probe_pairs
 from services.engine.client import Server, open_session
 from services.engine.judge import RecentChoices, judge
 from services.engine.limits import Engine, EngineMetrics
-from services.errors import EngineError, EngineUnavailable
+from services.errors import AlignXError, EngineError, EngineUnavailable
 from services.profile.scoring import softmax
 from services.settings import EngineSettings
-from tests.unit.services.engine.fake_engine import FakeEngine, answers, first_token, refused, running_app
+from tests.unit.services.engine.fake_engine import Answer, FakeEngine, answers, fails, first_token, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -54,17 +54,6 @@ class LikelihoodFake(FakeEngine):
         context, _, item = "".join(map(chr, body["prompt"])).rpartition(TURN)
         listed = [{str(token): {"logprob": self.likes(context, item)}} for token in body["prompt"]]
         return web.json_response({"choices": [{"prompt_logprobs": [None, *listed[1:]]}]}, status=self.status)
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        app = web.Application()
-        app.router.add_post("/v1/chat/completions", self.on_post)
-        app.router.add_post("/v1/completions", self.on_completion)
-        app.router.add_post("/tokenize", self.on_tokenize)
-        app.router.add_get("/v1/models", self.on_models)
-        app.router.add_get("/health", self.on_health)
-        async with running_app(app) as url:
-            yield url
 
 
 def likes_what_is_named(context: str, item: str) -> float:
@@ -193,16 +182,14 @@ async def test_an_item_cannot_end_its_turn() -> None:
     assert all("<|" not in "".join(map(chr, body["prompt"])) for body in fake.scored)
 
 
-async def test_an_engine_without_prompt_logprobs_says_so() -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(fails(503), EngineUnavailable), (answers({"choices": [{"text": "x"}]}), EngineError)]
+)
+async def test_an_engine_without_prompt_logprobs_says_so(answer: Answer, kind: type[AlignXError]) -> None:
     fake = LikelihoodFake(likes_what_is_named)
+    fake.on_completion = answer  # type: ignore[assignment]
     async with client_of(fake) as client:
-        fake.on_completion = answers({"choices": [{"text": "x"}]})  # type: ignore[method-assign]
-        fake.status = 503
-        await refused(client.likelihood([{"role": "user", "content": "q"}], "tea", tenant="a"), EngineUnavailable)
-    fake = LikelihoodFake(likes_what_is_named)
-    fake.on_completion = answers({"choices": [{"text": "x"}]})  # type: ignore[method-assign]
-    async with client_of(fake) as client:
-        await refused(client.likelihood([{"role": "user", "content": "q"}], "tea", tenant="a"), EngineError)
+        await refused(client.likelihood([{"role": "user", "content": "q"}], "tea", tenant="a"), kind)
 
 
 # --- which protocol ------------------------------------------------------------------------------
@@ -291,17 +278,15 @@ async def test_an_overload_or_another_model_ends_no_measurement() -> None:
     """An engine that was overloaded when it was measured, then came back with another model, still gets likelihood."""
     fake = LikelihoodFake(knows_the_pairs)
     fake.chat, fake.status = answers(first_token(A=-0.1, B=-3.0)), 503
-    tokenize, canary, name = fake.on_tokenize, fake.canary, "tiny"
+    name = "tiny"
 
-    async def on_tokenize(request: web.Request) -> web.StreamResponse:
-        is_known = (await request.json())["model"] == name
-        return await tokenize(request) if is_known else web.Response(status=404)
+    def of_its_model(then: Answer) -> Answer:
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return await (then if (await request.json())["model"] == name else fails(404))(request)
 
-    async def on_canary(request: web.Request) -> web.StreamResponse:
-        is_known = (await request.json())["model"] == name
-        return await canary(request) if is_known else web.Response(status=404)
+        return answer
 
-    fake.on_tokenize, fake.canary = on_tokenize, on_canary  # type: ignore[method-assign]
+    fake.on_tokenize, fake.canary = of_its_model(fake.on_tokenize), of_its_model(fake.canary)  # type: ignore[assignment]
     settings: dict[str, Any] = {"breaker_cooldown_s": 0.05}
     async with asyncio.timeout(20), fake.serving() as url, Engine.open(EngineSettings(url=url, **settings)) as engine:
         await fake.reached.wait()
@@ -322,11 +307,8 @@ async def test_an_overload_or_another_model_ends_no_measurement() -> None:
 
 
 async def test_an_overloaded_tokenizer_is_no_answer() -> None:
-    async def on_tokenize(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=429)
-
     fake = LikelihoodFake(likes_what_is_named)
-    fake.on_tokenize = on_tokenize  # type: ignore[method-assign]
+    fake.on_tokenize = fails(429)  # type: ignore[assignment]
     async with client_of(fake) as client:
         chat = [{"role": "user", "content": "q"}]
         await refused(client.choose(chat, ["A", "B"], tenant="a"), EngineUnavailable)

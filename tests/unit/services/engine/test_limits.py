@@ -18,6 +18,7 @@ from tests.unit.services.engine.fake_engine import (
     answer_canary,
     chat_bytes,
     delta,
+    endless,
     fails,
     refused,
     reply,
@@ -32,18 +33,7 @@ async def test_stopping_early_ends_the_engines_work_and_frees_the_slot(
     fake: FakeEngine, engine: Engine, calls: Calls
 ) -> None:
     ended = asyncio.Event()
-
-    async def endless(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        try:
-            while True:
-                await response.write(b"data: " + orjson.dumps(delta(content="a")) + b"\n\n")
-                await asyncio.sleep(0.005)
-        finally:
-            ended.set()
-
-    fake.chat = endless
+    fake.chat = endless(b"data: " + orjson.dumps(delta(content="a")) + b"\n\n", ended)
     async with aclosing(engine.stream(MESSAGES, **SAMPLING)) as pieces:
         async for _ in pieces:
             break

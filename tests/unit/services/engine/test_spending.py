@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from alignx.schemas.summaries import TokenCounts
-from services.engine.guard import Progress
-from services.engine.spending import Estimate, WrittenText, estimate_call, message_tokens
+from services.engine.guard import Progress, WrittenText
+from services.engine.spending import Estimate, estimate_call, message_tokens
 from services.errors import EngineRejected, EngineUnavailable, InvalidRequest
 from services.prompts.build import estimate_tokens
 
@@ -75,5 +75,6 @@ def test_events_that_pass_through_are_read_however_they_are_cut() -> None:
             meter.add_events(stream[start : start + step])
         assert meter.tokens == -(-size // 3)
     meter = WrittenText()
+    meter.add_events(b'data: {"choices": [{"delta": {"a": ' + b"[" * 1_000 + b"]" * 1_000 + b"}}]}\n\n")
     meter.add_events(event(content="a") * 20)
     assert meter.tokens == 20, "an event is a token at least"

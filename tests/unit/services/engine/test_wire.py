@@ -4,7 +4,6 @@ from typing import Any
 
 import orjson
 import pytest
-from aiohttp import web
 
 from services.engine.limits import Engine
 from services.engine.wire import AnswerTail
@@ -20,6 +19,7 @@ from tests.unit.services.engine.fake_engine import (
     fails,
     first_token,
     refused,
+    sends,
     sse,
 )
 
@@ -27,15 +27,8 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_events_split_over_packets_are_joined(fake: FakeEngine, engine: Engine) -> None:
-    async def in_bytes(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse()
-        await response.prepare(request)
-        wire = b": ping\r\n\r\ndata: " + orjson.dumps(delta("stop", content="né")) + b"\r\n\r\ndata: [DONE]\r\n\r\n"
-        for i in range(len(wire)):
-            await response.write(wire[i : i + 1])
-        return response
-
-    fake.chat = in_bytes
+    wire = b": ping\r\n\r\ndata: " + orjson.dumps(delta("stop", content="né")) + b"\r\n\r\ndata: [DONE]\r\n\r\n"
+    fake.chat = sends(*(wire[place : place + 1] for place in range(len(wire))))
     assert (await engine.complete(MESSAGES, **SAMPLING)).text == "né"
 
 
@@ -87,14 +80,7 @@ A, STOP = (b"data: " + orjson.dumps(event) for event in (delta(content="a"), del
 
 def sent(*events: bytes, newline: bytes = b"\n") -> Answer:
     """Events as they stand."""
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        await response.write(b"".join(event.replace(b"\n", newline) + 2 * newline for event in events))
-        return response
-
-    return answer
+    return sends(b"".join(event.replace(b"\n", newline) + 2 * newline for event in events))
 
 
 @pytest.mark.parametrize(

@@ -92,19 +92,24 @@ PROMPTS = {
 }
 
 texts = st.text(max_size=200) | st.sampled_from(["</events>", "<|im_end|>", "< /event >", "Item", "a " * 300])
-filled = texts.filter(lambda text: bool(text.strip()))
-interactions = st.one_of(
-    st.builds(ComparisonInteraction, query=texts, chosen=filled, rejected=texts, source=st.text(max_size=20)),
-    st.builds(ClickInteraction, clicked=filled, shown=st.lists(texts, max_size=8).map(tuple)),
-    st.builds(
-        RatingInteraction, item=filled, value=st.integers(1, 5), review=texts, source=st.sampled_from(["a", "b"])
-    ),
-    st.builds(PurchaseInteraction, item=filled, considered=st.lists(texts, max_size=4).map(tuple)),
-    st.builds(PostInteraction, prompt=texts, text=filled),
-    st.builds(StatementInteraction, text=filled),
-    st.builds(DialogueInteraction, messages=st.tuples(st.builds(Message, role=st.just("user"), content=filled))),
-)
-histories = st.lists(interactions, max_size=8)
+
+
+def histories_of(texts: st.SearchStrategy[str]) -> st.SearchStrategy[list[Interaction]]:
+    filled = texts.filter(lambda text: bool(text.strip()))
+    some, sources = st.lists(texts, max_size=5).map(tuple), st.sampled_from(["a", "b"])
+    events = st.one_of(
+        st.builds(ComparisonInteraction, query=texts, chosen=filled, rejected=texts, source=st.text(max_size=20)),
+        st.builds(ClickInteraction, clicked=filled, shown=some),
+        st.builds(RatingInteraction, item=filled, value=st.integers(1, 5), review=texts, source=sources),
+        st.builds(PurchaseInteraction, item=filled, considered=some),
+        st.builds(PostInteraction, prompt=texts, text=filled),
+        st.builds(StatementInteraction, text=filled),
+        st.builds(DialogueInteraction, messages=st.tuples(st.builds(Message, role=st.just("user"), content=filled))),
+    )
+    return st.lists(events, max_size=8)
+
+
+histories = histories_of(texts)
 
 
 def rendered(prompt: build.Prompt) -> str:
@@ -197,15 +202,7 @@ def test_opposite_ratings_of_one_source_become_a_choice() -> None:
     def rate(item: str, value: int, source: str = "films") -> RatingInteraction:
         return RatingInteraction(item=item, value=value, source=source)
 
-    history = [
-        rate("A", 5),
-        rate("B", 4),
-        rate("C", 1),
-        rate("D", 1, "books"),
-        rate("E", 3),
-        rate("F", 2),
-        rate("G", 2),
-    ]
+    history = [*map(rate, "ABC", (5, 4, 1)), rate("D", 1, "books"), *map(rate, "EFG", (3, 2, 2))]
     text = build.update_prompt(None, history, past_tokens=16).messages[1]["content"]
     pairs = re.findall(r"<chosen[^>]*>(.)</chosen>\n<rejected[^>]*>(.)</rejected>", text)
     alone = re.findall(r"<item[^>]*>(.)</item>", text)
@@ -222,21 +219,24 @@ def test_chat_passes_messages_on_unchanged() -> None:
     assert prompt.messages[-1] is tool
 
 
-@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct", "none"])
-def test_chat_without_knowledge_is_the_conversation(mode: ChatMode) -> None:
-    prompt = build.chat_prompt(CONVERSATION, mode=mode, summary=None, history=[])
-    assert prompt == build.Prompt("chat-none/1", CONVERSATION)
+NEUTRAL = [DIRECTED[0].model_copy(update={"directions": (value,) * 90}) for value in (0.0, 1.0)]
 
 
-@pytest.mark.parametrize("history", [HISTORY, HISTORY[:1]])
-def test_pba_without_directions_is_the_conversation(history: list[Interaction]) -> None:
-    prompt = build.chat_prompt(CONVERSATION, mode="pba", summary=SUMMARY, history=history)
-    assert prompt == build.Prompt("chat-none/1", CONVERSATION)
-
-
-def test_pba_with_neutral_directions_is_the_conversation() -> None:
-    neutral = [DIRECTED[0].model_copy(update={"directions": (value,) * 90}) for value in (0.0, 1.0)]
-    prompt = build.chat_prompt(CONVERSATION, mode="pba", summary=SUMMARY, history=neutral)
+@pytest.mark.parametrize(
+    ("mode", "summary", "history"),
+    [
+        ("summary", None, []),
+        ("ica", None, []),
+        ("pba", None, []),
+        ("direct", None, []),
+        ("pba", SUMMARY, HISTORY),
+        ("pba", SUMMARY, NEUTRAL),
+    ],
+)
+def test_chat_without_knowledge_is_the_conversation(
+    mode: ChatMode, summary: str | None, history: list[Interaction]
+) -> None:
+    prompt = build.chat_prompt(CONVERSATION, mode=mode, summary=summary, history=history)
     assert prompt == build.Prompt("chat-none/1", CONVERSATION)
 
 
@@ -262,7 +262,6 @@ def test_a_history_stands_in_place_of_the_summary_of_a_selection() -> None:
 def test_a_selection_needs_a_letter_for_each_item() -> None:
     with pytest.raises(ValueError, match="2 to 26"):
         build.selection_prompt("", ["x"] * 27, None)
-    assert len(build.LETTERS) == 26
 
 
 # --- budgets -----------------------------------------------------------------------------------

@@ -33,21 +33,21 @@ def stand_in(name: str) -> dict[str, Any]:
     return runpy.run_path(str(STAND_IN / "AlignXplorePlus" / name))
 
 
-def events(name: str) -> list[ComparisonInteraction]:
+def events(rows: list[dict[str, Any]]) -> list[ComparisonInteraction]:
     """A missing query reads None in the public prompts, whose rows say so; ours ask for the source's items."""
-    return [ComparisonInteraction(**{**row, "query": str(row["query"])}) for row in INPUTS[name]]
+    return [ComparisonInteraction(**{**row, "query": str(row["query"])}) for row in rows]
 
 
-def renders(profile: PromptProfile) -> dict[str, str]:
-    past, target = INPUTS["past"], INPUTS["target"]
+def renders(profile: PromptProfile, inputs: dict[str, Any] = INPUTS) -> dict[str, str]:
+    past, target, history = inputs["past"], inputs["target"], events(inputs["history"])
     items = [target["chosen"], target["rejected"]]
-    first = profile.update_prompt(None, events("history"), past_tokens=1_024)
+    first = profile.update_prompt(None, history, past_tokens=1_024)
     choice = profile.selection_prompt(target["query"], items, past)
     prompts = {
-        "plus_summary/update": profile.update_prompt(past, events("history"), past_tokens=1_024),
-        "plus_summary/null_query": profile.update_prompt(None, events("null_history"), past_tokens=1_024),
-        "plus_summary_full/one": profile.update_prompt(None, events("history"), past_tokens=1, whole_history=True),
-        "plus_choice_direct_rec/one": profile.selection_prompt(target["query"], items, None, events("history")),
+        "plus_summary/update": profile.update_prompt(past, history, past_tokens=1_024),
+        "plus_summary/null_query": profile.update_prompt(None, events(inputs["null_history"]), past_tokens=1_024),
+        "plus_summary_full/one": profile.update_prompt(None, history, past_tokens=1, whole_history=True),
+        "plus_choice_direct_rec/one": profile.selection_prompt(target["query"], items, None, history),
     }
     return {
         "plus_summary/first/system": first.messages[0]["content"],
@@ -90,7 +90,7 @@ def test_a_checkout_of_another_version_is_imported_with_warnings(
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == len(SOURCES) - 1, "the format of a triple is that of the known version"
     assert f"warning: sft/postprocess.py: full_text differs from the known version {KNOWN_VERSION}" in warnings
-    template = profile.update_prompt(None, events("history"), past_tokens=1).template
+    template = profile.update_prompt(None, events(INPUTS["history"]), past_tokens=1).template
     assert template.startswith("first-alignxplore-plus-official/")
     assert KNOWN_VERSION not in template
 
@@ -137,14 +137,7 @@ def test_prompts_are_equal_to_the_published_skeletons(tmp_path: Path) -> None:
     profile = profile_of(SKELETONS / "checkout", tmp_path)
     inputs = json.loads((SKELETONS / "inputs.json").read_text(encoding="utf-8"))
     wanted = json.loads((SKELETONS / "rendered_expected.json").read_text(encoding="utf-8"))["standin_text"]
-    events = [ComparisonInteraction(**row) for row in inputs["history"]]
-    target, past = inputs["target"], inputs["past"]
-    shown = {
-        "plus_summary/first": profile.update_prompt(None, events, past_tokens=1_024),
-        "plus_summary/update": profile.update_prompt(past, events, past_tokens=1_024),
-        "plus_summary_full/one": profile.update_prompt(None, events, past_tokens=1, whole_history=True),
-        "plus_choice/one": profile.selection_prompt(target["query"], [target["chosen"], target["rejected"]], past),
-    }
-    for name, prompt in shown.items():
-        assert (name, prompt.messages[1]["content"]) == (name, wanted[f"{name}/user"])
-    assert shown["plus_summary/first"].messages[0]["content"] == wanted["plus_summary/first/system"]
+    shown = renders(profile, inputs)
+    named = shown.keys() & wanted.keys()
+    assert len(named) == 6
+    assert {name: shown[name] for name in named} == {name: wanted[name] for name in named}

@@ -14,7 +14,6 @@ from alignx.schemas.interactions import (
     ClickInteraction,
     ComparisonInteraction,
     Interaction,
-    PostInteraction,
     PurchaseInteraction,
     RatingInteraction,
     StatementInteraction,
@@ -22,7 +21,8 @@ from alignx.schemas.interactions import (
 from alignx.schemas.items import ItemFields
 from services.prompts import build
 from services.prompts.alignxplore_plus import escape_data
-from services.prompts.profiles import OWN, SHIPPED, load_profile
+from services.prompts.profiles import SHIPPED, load_profile
+from tests.unit.services.prompts.test_build import histories_of
 
 PLUS = load_profile("alignxplore-plus")
 RAW = load_profile("alignxplore")
@@ -61,16 +61,7 @@ forged = st.sampled_from(
     ]
 )
 texts = st.lists(forged | st.text(max_size=20), max_size=4).map("\n".join)
-filled = texts.filter(lambda text: bool(text.strip()))
-events = st.one_of(
-    st.builds(ComparisonInteraction, query=texts, chosen=filled, rejected=texts),
-    st.builds(ClickInteraction, clicked=filled, shown=st.lists(texts, max_size=4).map(tuple)),
-    st.builds(RatingInteraction, item=filled, value=st.integers(1, 5), review=texts),
-    st.builds(PurchaseInteraction, item=filled, considered=st.lists(texts, max_size=3).map(tuple)),
-    st.builds(PostInteraction, prompt=texts, text=filled),
-    st.builds(StatementInteraction, text=filled),
-)
-histories = st.lists(events, max_size=6)
+histories = histories_of(texts)
 
 
 def shown(history: list[Interaction]) -> str:
@@ -235,10 +226,5 @@ def test_a_file_that_is_no_profile_is_refused(tmp_path: Path, old: str, new: str
     path.write_text(SHIPPED.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     with pytest.raises(ValueError, match=re.escape(named)):
         load_profile(str(path))
-
-
-def test_profiles_are_loaded_once() -> None:
-    assert load_profile("own") is OWN
-    assert load_profile("alignxplore-plus") is PLUS
     with pytest.raises(ValueError, match="cannot be read"):
         load_profile("nowhere.toml")

@@ -10,8 +10,8 @@ import re
 import string
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
@@ -22,6 +22,7 @@ from prometheus_client import CollectorRegistry
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.items import CatalogueItem
 from services.engine.choice.fusion import Comparison, Kind, LogOdds, add, additions
+from services.engine.conventions.sessions import HEADER
 from services.outcomes.chats import ChatOutbox
 from services.preference.edits import create_edit
 from services.preference.ingest import Ingest
@@ -45,7 +46,8 @@ from services.storage.users import Store
 from services.traffic.catalogue import Catalogue
 from tests.contract.declared import problems_watched
 from tests.unit.running_server import running_server
-from tests.unit.services.engine.fake_engine import Answer, answer_canary, answers, is_canary, running_app
+from tests.unit.services.engine import fake_engine
+from tests.unit.services.engine.fake_engine import Answer, answers, is_canary
 
 INTERNAL_TOKEN = "internal-token-of-the-tests"
 NOBODY = "http://127.0.0.1:9/v1"
@@ -81,21 +83,7 @@ Prefer = Callable[[Sequence[str]], Sequence[float]]
 """Items in the order shown -> log-probability of each place's letter."""
 
 
-def sends(*pieces: bytes, cut: bool = False) -> Answer:
-    """An event stream, one packet a piece; `cut` breaks the connection behind the last."""
-
-    async def reply(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        for piece in pieces:
-            await response.write(piece)
-            await asyncio.sleep(0.01)
-        if cut:
-            assert request.transport is not None
-            request.transport.abort()
-        return response
-
-    return reply
+sends = partial(fake_engine.sends, pause_s=0.01)
 
 
 def always_a(shown: Sequence[str]) -> list[float]:
@@ -103,27 +91,22 @@ def always_a(shown: Sequence[str]) -> list[float]:
     return [math.log(0.9)] + [math.log(0.1 / (len(shown) - 1))] * (len(shown) - 1)
 
 
-class FakeEngine:
-    """Speaks vLLM's part of the wire: models, tokenizer, chat, and the odds of letters."""
+class FakeEngine(fake_engine.FakeEngine):
+    """Also knows the odds of letters and of texts."""
 
     def __init__(self) -> None:
-        self.bodies: list[dict[str, Any]] = []
-        """Of chats; those that ask for a letter are in `choices`."""
+        super().__init__()
         self.choices: list[dict[str, Any]] = []
-        self.sessions: list[str | None] = []
-        """`X-Session-ID` of each chat and choice."""
+        """Bodies that ask for a letter; `bodies` has the others."""
         self.models = ["tiny"]
-        self.chat: Answer = answers(ANSWER)
-        self.canary: Answer = answer_canary
+        self.chat = answers(ANSWER)
         self.prefer: Prefer = always_a
-        self.choice_status = 200
-        self.choice_pause = 0.0
         self.choose: Answer = self.on_choice
-        self.completion_status = 200
+        self.completion = self.on_text
         self.scored: list[tuple[str, str]] = []
         """Context and item of each."""
         self.left = threading.Event()
-        """A caller has hung up on `silent` or `endless`."""
+        """A caller has hung up on `silent`."""
 
     async def silent(self, _: web.Request) -> web.StreamResponse:
         try:
@@ -133,32 +116,16 @@ class FakeEngine:
             raise
         raise AssertionError("unreachable")
 
-    async def endless(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        await response.prepare(request)
-        try:
-            while True:
-                await response.write(b'data: {"choices": []}\n\n')
-                await asyncio.sleep(0.01)
-        finally:
-            self.left.set()
-
-    async def on_chat(self, request: web.Request) -> web.StreamResponse:
+    async def on_post(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        if is_canary(body):
-            return await self.canary(request)
-        self.sessions.append(request.headers.get("X-Session-ID"))
-        if body.get("continue_final_message"):
-            self.choices.append(body)
-            return await self.choose(request)
-        self.bodies.append(body)
-        return await self.chat(request)
+        if is_canary(body) or not body.get("continue_final_message"):
+            return await super().on_post(request)
+        self.choices.append(body)
+        self.sessions.append(request.headers.get(HEADER))
+        return await self.choose(request)
 
     async def on_choice(self, request: web.Request) -> web.Response:
         body = await request.json()
-        await asyncio.sleep(self.choice_pause)
-        if self.choice_status != 200:
-            return web.Response(status=self.choice_status)
         logprobs = self.prefer(items_shown(body))
         listed = [
             {"token": f"token_id:{token}", "logprob": logprob}
@@ -176,23 +143,13 @@ class FakeEngine:
         turns = "".join(f"<{turn['role']}>{turn['content']}" for turn in body.get("messages", ()))
         return web.json_response({"tokens": list(map(ord, body.get("prompt") or turns + "<assistant>"))})
 
-    async def on_completion(self, request: web.Request) -> web.StreamResponse:
+    async def on_text(self, request: web.Request) -> web.StreamResponse:
         """An item is likelier the more often its first word is in the context."""
         prompt = (await request.json())["prompt"]
         context, _, item = "".join(map(chr, prompt)).rpartition("<assistant>")
         self.scored.append((context, item))
         listed = [{str(token): {"logprob": 0.1 * context.count(item.split()[0]) - 9}} for token in prompt]
-        return web.json_response({"choices": [{"prompt_logprobs": listed}]}, status=self.completion_status)
-
-    @asynccontextmanager
-    async def serving(self) -> AsyncIterator[str]:
-        app = web.Application(client_max_size=1 << 24)
-        app.router.add_post("/v1/chat/completions", self.on_chat)
-        app.router.add_post("/v1/completions", self.on_completion)
-        app.router.add_get("/v1/models", self.on_models)
-        app.router.add_post("/tokenize", self.on_tokenize)
-        async with running_app(app) as url:
-            yield url
+        return web.json_response({"choices": [{"prompt_logprobs": listed}]})
 
 
 def items_shown(body: dict[str, Any]) -> list[str]:
@@ -223,11 +180,7 @@ class Service:
     def configure(self, tenant: str, **settings: Any) -> None:
         """What is set for the tenant."""
         fields = {name: json.dumps(value) for name, value in settings.items()}
-
-        async def store() -> None:
-            await self._redis.hset(tenant_settings_key(tenant), mapping=fields)
-
-        self._wait(store())
+        self._wait(self._redis.hset(tenant_settings_key(tenant), mapping=fields))
 
     def client(self, tenant: str) -> httpx.Client:
         headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: tenant}
@@ -238,31 +191,27 @@ class Service:
         interactions = [INTERACTION.validate_python(event) for event in events]
         self._wait(self._ingest.append(tenant, user, interactions))
 
-    def put_items(self, *items: dict[str, Any], tenant: str = "acme") -> int:
-        stored = Catalogue(self._redis).put(tenant, [CatalogueItem.model_validate(item) for item in items])
-        future: Future[int] = asyncio.run_coroutine_threadsafe(stored, self._loop)
-        return future.result(10)
+    def put_items(self, *items: dict[str, Any]) -> None:
+        self._wait(Catalogue(self._redis).put("acme", [CatalogueItem.model_validate(item) for item in items]))
 
     def write_summary(self, user: str, text: str, tenant: str = "acme") -> None:
         """Makes `text` version 1."""
         self._wait(self._ingest.edit(tenant, user, 0, create_edit(text, 0)))
 
-    def kept_chats(self, user: str, tenant: str = "acme") -> list[dict[str, Any]]:
+    def kept_chats(self, user: str) -> list[dict[str, Any]]:
         """The conversations that are to become events of the user."""
-        waiting = ChatOutbox(self._redis, self._ingest.store.keys).waiting(tenant, user)
-        future = asyncio.run_coroutine_threadsafe(waiting, self._loop)
-        return [json.loads(event) for _, event in future.result(10)]
+        waiting = ChatOutbox(self._redis, self._ingest.store.keys).waiting("acme", user)
+        return [json.loads(event) for _, event in self._wait(waiting)]
 
-    def erase(self, user: str, tenant: str = "acme") -> None:
-        self._wait(self._ingest.queue.forget(tenant, user))
+    def erase(self, user: str) -> None:
+        self._wait(self._ingest.queue.forget("acme", user))
 
     def refuse_writes(self, *, is_refused: bool) -> None:
         """Whether Redis takes no writes."""
         self._wait(self._redis.config_set("min-replicas-to-write", int(is_refused)))
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> None:
-        future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        future.result(10)
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def chat(self, content: str = "Why is the sky blue?", **fields: Any) -> httpx.Response:
         body = {"messages": [{"role": "user", "content": content}], **fields}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.outcomes.served import arm_of
-from tests.unit.services.response.conftest import Service, sends
+from tests.unit.services.response.conftest import Service
 
 SHARE = 0.5
 CONTROL, PERSONALIZED = [
@@ -34,17 +34,6 @@ def test_a_chat_of_the_control_arm_is_plain(service: Service) -> None:
         assert ("green tea" in json.dumps(service.sent())) is (arm == "personalized")
         assert answer.headers["X-AlignX-Response-Id"] == used["response_id"]
         assert len(used["response_id"]) == 32
-
-
-def test_a_stream_names_its_arm(service: Service) -> None:
-    set_up(service, holdout_share=SHARE)
-    service.engine.chat = sends(
-        b'data: {"choices": [{"index": 0, "delta": {"content": "Hi."}}]}\n\n', b"data: [DONE]\n\n"
-    )
-    answer = service.chat(user=CONTROL, stream=True)
-    used = json.loads(answer.text.splitlines()[0].removeprefix("data: "))["personalization"]
-    assert (used["arm"], used["mode"]) == ("control", "none")
-    assert answer.headers["X-AlignX-Response-Id"] == used["response_id"]
 
 
 @pytest.mark.parametrize("method", [None, "engine", "fused"])

@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import numpy as np
-import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -14,11 +13,11 @@ from alignx.schemas.tenants import TenantSettings
 from services.axes import GRID_FILE, ROUTER_FILE, SERVED_FILE, AxisGrid, GridPoint, ServedMerge
 from services.outcomes.served import arm_of
 from services.profile.word_table import WIDTH, embed
-from services.response.axis_choice import NOT_SERVED, AxisChooser, AxisMetrics, raise_harmless
+from services.response.axis_choice import NOT_SERVED, AxisChooser, count_axes
 from services.settings import AxesSettings
 from services.storage.timed_cache import TimedCache
 from tests.unit.services.engine.fake_engine import fails
-from tests.unit.services.response.conftest import ANSWER, Serve, Service, sends
+from tests.unit.services.response.conftest import ANSWER, Serve, Service
 
 THIRD = 1 / 3
 POINTS = {
@@ -121,14 +120,6 @@ def test_a_mode_without_a_user_is_refused_as_ever(with_axes: Service) -> None:
     assert refusal(answer)[0] == "user"
 
 
-def test_a_stream_says_it_in_its_first_event(with_axes: Service) -> None:
-    piece = b'data: {"choices": [{"index": 0, "delta": {"content": "Hi."}}]}\n\n'
-    with_axes.engine.chat = sends(piece, b"data: [DONE]\n\n")
-    answer = with_axes.chat(personalization=HELPFUL, stream=True)
-    first = orjson.loads(answer.content.split(b"\n")[0].removeprefix(b"data:"))
-    assert first["personalization"]["axes"]["adapter"] == "axes-100-0-0"
-
-
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -164,12 +155,6 @@ def test_a_floor_raises_weights_and_no_adapter_below_it_answers(serve: Serve, fo
     assert axes["raised"] is True
     assert axes["adapter"] == "axes-50-50-0", "axes-100-0-0 is nearer, and has nothing of harmlessness"
     assert axes_of(service.chat())["raised"] is False
-
-
-def test_weights_that_are_raised_add_up_to_1() -> None:
-    assert raise_harmless((0.3, 0.2, 0.5), 0.5) == pytest.approx((0.1875, 0.5, 0.3125))
-    assert raise_harmless((1.0, 0.0, 0.0), 1.0) == (0.0, 1.0, 0.0)
-    assert raise_harmless((0.2, 0.6, 0.2), 0.5) == (0.2, 0.6, 0.2)
 
 
 def test_a_tenant_has_the_adapters_of_its_list_alone(with_axes: Service) -> None:
@@ -264,8 +249,8 @@ def test_a_folder_that_serves_nothing_is_refused_at_the_start(
     folder: Path, broken: Any, floor: float, why: str
 ) -> None:
     settings = AxesSettings(folder=folder, harmless_floor=floor)
-    metrics = AxisMetrics(CollectorRegistry())
-    assert AxisChooser.read(AxesSettings(), TimedCache(no_settings), metrics) is None
+    chats = count_axes(CollectorRegistry())
+    assert AxisChooser.read(AxesSettings(), TimedCache(no_settings), chats) is None
     broken(folder)
     with pytest.raises(ValueError, match=why):
-        AxisChooser.read(settings, TimedCache(no_settings), metrics)
+        AxisChooser.read(settings, TimedCache(no_settings), chats)

@@ -13,7 +13,7 @@ from services.prompts.templates import CHAT_ACKNOWLEDGEMENT, CHAT_SYSTEM
 from services.response.chat_request import PASSED, READ, REFUSED
 from services.server.app import USER_HEADER
 from tests.chaos.strict_engine import rules
-from tests.unit.services.engine.fake_engine import answers, fails
+from tests.unit.services.engine.fake_engine import answers, endless, fails
 from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
 from tests.unit.with_settings import with_settings
 
@@ -118,6 +118,8 @@ def directed(**places: float) -> dict[str, Any]:
 
 def test_pba_names_the_directions_of_the_history(service: Service) -> None:
     post = {"type": "post", "text": "canary"}
+    service.learn("bob", directed(d89=1))
+    service.learn("ada", directed(d89=1), tenant="other")
     service.learn("ada", directed(d47=1, d57=0), post, COMPARISON, directed(d47=1, d16=1, d57=1))
     answer = service.chat(user="ada", personalization={"mode": "pba"})
     assert service.sent() == [
@@ -151,18 +153,7 @@ def test_pba_has_room_for_directions_whose_texts_have_none(service: Service) -> 
 @pytest.mark.parametrize("events", [[COMPARISON], [directed(d47=1), directed(d47=0)], [directed()]])
 def test_pba_without_a_direction_is_a_plain_answer(service: Service, events: Any) -> None:
     service.learn("ada", *events)
-    answer = service.chat(user="ada", personalization={"mode": "pba"})
-    assert service.sent() == [QUESTION]
-    assert answer.json()["personalization"] == {"mode": "none", "user": "ada", "version": None, "history": 0}
-    assert answer.headers["X-AlignX-Mode"] == "none"
-
-
-def test_pba_keeps_to_its_user(service: Service) -> None:
-    service.learn("bob", directed(d57=1))
-    service.learn("ada", directed(d57=1), tenant="other")
-    service.learn("ada", directed(d47=1))
-    service.chat(user="ada", personalization={"mode": "pba"})
-    assert service.sent()[1]["content"] == "<preferences>\nLikes science\n</preferences>"
+    assert_plain(service, service.chat(user="ada", personalization={"mode": "pba"}), "ada")
 
 
 def test_max_history_counts_from_the_latest(service: Service) -> None:
@@ -182,26 +173,22 @@ def test_history_is_cut_to_the_engines_context(service: Service) -> None:
     assert "19 word" in service.sent()[1]["content"]
 
 
-@pytest.mark.parametrize("fields", [{"user": "ada", "personalization": {"mode": "none"}}, {}])
-def test_without_personalization_the_messages_are_the_callers(service: Service, fields: Any) -> None:
-    service.write_summary("ada", "Likes brevity.")
-    answer = service.chat(**fields)
+def assert_plain(service: Service, answer: httpx.Response, user: str | None) -> None:
     assert service.sent() == [QUESTION]
-    assert answer.json()["personalization"] == {
-        "mode": "none",
-        "user": fields.get("user"),
-        "version": None,
-        "history": 0,
-    }
-
-
-@pytest.mark.parametrize("mode", ["summary", "ica", "pba", "direct"])
-def test_a_user_nothing_is_known_of_gets_a_plain_answer(service: Service, mode: str) -> None:
-    answer = service.chat(user="new", personalization={"mode": mode})
-    assert answer.status_code == 200
-    assert service.sent() == [QUESTION]
-    assert answer.json()["personalization"] == {"mode": "none", "user": "new", "version": None, "history": 0}
+    used = {"mode": "none", "user": user, "version": None, "history": 0}
+    assert (answer.status_code, answer.json()["personalization"]) == (200, used)
     assert answer.headers["X-AlignX-Mode"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("user", "mode"),
+    [(None, None), ("ada", "none"), ("new", "summary"), ("new", "ica"), ("new", "pba"), ("new", "direct")],
+)
+def test_an_answer_is_plain_where_nothing_is_wanted_or_known(
+    service: Service, user: str | None, mode: str | None
+) -> None:
+    service.write_summary("ada", "Likes brevity.")
+    assert_plain(service, service.chat(user=user, personalization={"mode": mode} if mode else None), user)
 
 
 @pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
@@ -289,7 +276,7 @@ def test_openais_fields_pass_and_ours_are_added(service: Service) -> None:
         "response_format": {"type": "json_object"},
         "top_k": 5,
     }
-    service.chat(**fields)
+    service.chat(**fields, presence_penalty=None)  # as if it were left out
     assert service.engine.bodies == [{**fields, "messages": [QUESTION], "model": "tiny", "max_tokens": 77}]
 
 
@@ -547,16 +534,10 @@ def test_a_caller_that_leaves_early_ends_the_engines_work(service: Service, stre
 
 @with_settings(engine={"concurrency": 1})
 def test_a_caller_that_leaves_a_stream_ends_the_engines_work(service: Service) -> None:
-    service.engine.chat = service.engine.endless
+    service.engine.chat = endless(b'data: {"choices": []}\n\n', service.engine.left)
     body = {"messages": [QUESTION], "stream": True}
     with service.client("acme") as client, client.stream("POST", "/v1/chat/completions", json=body) as answer:
         assert next(answer.iter_raw()).startswith(b"data: ")
     assert service.engine.left.wait(5)
     service.engine.chat = answers(ANSWER)
     assert service.chat().status_code == 200
-
-
-def test_a_field_that_is_null_counts_as_left_out(service: Service) -> None:
-    assert service.chat(temperature=None, seed=7).status_code == 200
-    body = service.engine.bodies[-1]
-    assert ("temperature" in body, body["seed"]) == (False, 7)

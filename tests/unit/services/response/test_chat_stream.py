@@ -18,7 +18,7 @@ from services.engine.client import RawAnswer
 from services.errors import EngineUnavailable
 from services.response.chat_stream import KEEP_ALIVE, AnswerEvents, render_stream
 from services.response.thinking import ThinkingFilter, hide_in_delta, hide_in_message
-from tests.unit.services.engine.fake_engine import Answer, answers, fails
+from tests.unit.services.engine.fake_engine import answers, fails, late
 from tests.unit.services.response.conftest import Service, sends
 from tests.unit.with_settings import with_settings
 
@@ -109,18 +109,6 @@ def test_an_engine_that_breaks_off_leaves_whole_events_and_an_error(stream: byte
     assert stream.replace(b"{", b"{" + ADDED, 1).startswith(start)
     assert not start or start.endswith((b"\n\n", b"\r\n\r\n"))
     assert b"[DONE]" not in output
-
-
-@pytest.mark.parametrize("tail", [b"", b'data: {"id": "y", "cho'])
-def test_an_engine_that_dies_in_a_stream_ends_it_with_an_error(service: Service, tail: bytes) -> None:
-    service.engine.chat = sends(event(0), event(1), tail or event(2), cut=True)
-    answer = service.chat(stream=True)
-    assert answer.status_code == 200
-    *events, error, rest = answer.content.split(b"\n\n")
-    assert len(events) == (2 if tail else 3)
-    assert orjson.loads(error.removeprefix(b"data: "))["error"]["code"] == "engine_unavailable"
-    assert rest == b""
-    assert b"[DONE]" not in answer.content
 
 
 def test_an_engine_that_answers_a_stream_with_a_page_fails_with_a_status(service: Service) -> None:
@@ -286,14 +274,6 @@ def test_of_several_choices_each_must_end(service: Service) -> None:
 
 
 # --- waiting -----------------------------------------------------------------------------------
-
-
-def late(seconds: float, then: Answer) -> Answer:
-    async def answer(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
-        return await then(request)
-
-    return answer
 
 
 SOON: dict[str, Any] = {"response": {"keep_alive_after_s": 0.05, "keep_alive_s": 0.05}}

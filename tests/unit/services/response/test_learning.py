@@ -6,7 +6,6 @@ import threading
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 from aiohttp import web
 
@@ -14,8 +13,9 @@ from services.outcomes.served import CHAT_OUTCOMES, MOST_CHATS, arm_of
 from services.response.chat_request import ChatRequestMessage
 from services.response.learning import latest_turns
 from services.server.app import APPEND_HEADER, USER_HEADER
-from tests.unit.services.engine.fake_engine import answers
+from tests.unit.services.engine.fake_engine import Answer, answers, fails
 from tests.unit.services.response.conftest import ANSWER, Service, sends
+from tests.unit.services.response.doors.test_responses import chunk
 from tests.unit.with_settings import with_settings
 
 LEARN = {"learn": True}
@@ -23,13 +23,8 @@ QUESTION = {"role": "user", "content": "Why is the sky blue?"}
 REPLY = {"role": "assistant", "content": "Hi."}
 
 
-def chunk(content: str = "", **more: Any) -> bytes:
-    choice = {"index": 0, "delta": {"content": content} | more.pop("delta", {}), **more}
-    return b"data: " + orjson.dumps({"id": "x", "choices": [choice]}) + b"\n\n"
-
-
 DONE = b"data: [DONE]\n\n"
-STREAM = chunk("H") + chunk("i.") + chunk(finish_reason="stop") + DONE
+STREAM = chunk(content="H") + chunk(content="i.") + chunk("stop") + DONE
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +44,15 @@ def turns(service: Service, user: str = "ada") -> list[list[dict[str, str]]]:
     return [event["messages"] for event in service.kept_chats(user)]
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_whole_answer_is_kept_with_the_turn_it_answers(service: Service, stream: bool) -> None:
-    service.engine.chat = sends(STREAM) if stream else answers(ANSWER)
+IN_PARTS = {"message": {"role": "assistant", "content": [{"type": "text", "text": "Hi."}]}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize(
+    ("stream", "reply"),
+    [(False, answers(ANSWER)), (True, sends(STREAM)), (False, answers({**ANSWER, "choices": [IN_PARTS]}))],
+)
+def test_a_whole_answer_is_kept_with_the_turn_it_answers(service: Service, stream: bool, reply: Answer) -> None:
+    service.engine.chat = reply
     answer = service.chat(user="ada", personalization=LEARN, stream=stream)
     assert answer.status_code == 200
     assert b'"learn":true' in answer.content
@@ -109,42 +110,30 @@ def test_both_arms_are_learned(service: Service) -> None:
         assert turns(service, user) == [[QUESTION, REPLY]]
 
 
+NO_TEXT = {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+A_CALL = {"message": {"role": "assistant", "content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"}
+
+
 @pytest.mark.parametrize(
-    "reply",
+    ("stream", "reply"),
     [
-        sends(chunk("H"), chunk("i."), cut=True),
-        sends(chunk("Hi.")),  # without an end
-        sends(chunk("H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE),
-        sends(chunk(finish_reason="stop") + DONE),
-        sends(chunk(" \n", finish_reason="stop") + DONE),
-        sends(chunk("H", finish_reason="content_filter") + DONE),
-        sends(chunk("Wait.", delta={"tool_calls": [{"index": 0}]}) + chunk(finish_reason="tool_calls") + DONE),
+        (True, sends(chunk(content="H"), chunk(content="i."), cut=True)),
+        (True, sends(chunk(content="Hi."))),  # without an end
+        (True, sends(chunk(content="H") + b'data: {"error": {"message": "out of memory"}}\n\n' + DONE)),
+        (True, sends(chunk("stop") + DONE)),
+        (True, sends(chunk("stop", content=" \n") + DONE)),
+        (True, sends(chunk("content_filter", content="H") + DONE)),
+        (True, sends(chunk(content="Wait.", tool_calls=[{"index": 0}]) + chunk("tool_calls") + DONE)),
+        (False, answers({**ANSWER, "choices": [{"index": 0, **NO_TEXT}]})),
+        (False, answers({**ANSWER, "choices": [{"index": 0, **A_CALL}]})),
+        (False, fails(500)),
     ],
 )
-def test_of_a_stream_that_is_no_whole_answer_nothing_is_kept(service: Service, reply: Any) -> None:
+def test_of_what_is_no_whole_answer_nothing_is_kept(service: Service, stream: bool, reply: Any) -> None:
     service.engine.chat = reply
-    service.chat(user="ada", personalization=LEARN, stream=True)
+    service.chat(user="ada", personalization=LEARN, stream=stream)
     assert service.kept_chats("ada") == []
     assert counted(service) == {}
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"message": {"role": "assistant", "content": ""}, "finish_reason": "stop"},
-        {"message": {"role": "assistant", "content": None, "tool_calls": [{}]}, "finish_reason": "tool_calls"},
-    ],
-)
-def test_of_an_answer_without_a_text_nothing_is_kept(service: Service, choice: Any) -> None:
-    service.engine.chat = answers({**ANSWER, "choices": [{"index": 0, **choice}]})
-    assert service.chat(user="ada", personalization=LEARN).status_code == 200
-    assert service.kept_chats("ada") == []
-
-
-def test_a_failed_chat_is_not_kept(service: Service) -> None:
-    service.engine.chat = answers({"error": "no"}, status=500)
-    assert service.chat(user="ada", personalization=LEARN).status_code >= 500
-    assert service.kept_chats("ada") == []
 
 
 def test_the_chat_is_kept_before_the_caller_sees_the_end_and_no_sooner(service: Service) -> None:
@@ -153,9 +142,9 @@ def test_the_chat_is_kept_before_the_caller_sees_the_end_and_no_sooner(service: 
     async def reply(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        await response.write(chunk("Hi."))
+        await response.write(chunk(content="Hi."))
         await asyncio.to_thread(is_heard.wait, 10)
-        await response.write(chunk(finish_reason="stop") + DONE)
+        await response.write(chunk("stop") + DONE)
         return response
 
     service.engine.chat = reply

@@ -3,17 +3,17 @@
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 
 from services.response.doors.messages_request import HINTS, ONLY, REFUSED, MessagesRequest
 from services.server.app import USER_HEADER
 from tests.unit.services.engine.fake_engine import answers, fails
 from tests.unit.services.response.conftest import Service, sends
-from tests.unit.services.response.doors.test_responses import CALL, END, call_piece, chunk, message
+from tests.unit.services.response.doors.test_responses import CALL, END, call_piece, chunk, message, read_events
 from tests.unit.with_settings import with_settings
 
 TOOL = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+RESULT = {"type": "tool_result", "tool_use_id": "t"}
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -23,16 +23,8 @@ def create(service: Service, headers: Any = None, **fields: Any) -> httpx.Respon
 
 
 def streamed(service: Service, *pieces: bytes, cut: bool = False, **fields: Any) -> list[dict[str, Any]]:
-    """The events, each under the name of its type."""
     service.engine.chat = sends(*pieces, cut=cut)
-    answer = create(service, stream=True, **fields)
-    assert answer.headers["content-type"].startswith("text/event-stream")
-    events = []
-    for text in answer.text.split("\n\n")[:-1]:
-        name, data = text.split("\n")
-        events.append(orjson.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-    return events
+    return read_events(create(service, stream=True, **fields))
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -109,6 +101,7 @@ def test_fields_become_those_of_a_chat(service: Service) -> None:
         tool_choice={"type": "tool", "name": "look", "disable_parallel_tool_use": True},
         thinking={"type": "disabled"},
         output_config={"effort": "max", "format": {"type": "json_schema", "schema": schema}},
+        output_format=None,
         service_tier="auto",
         cache_control={"type": "ephemeral"},
     )
@@ -159,10 +152,14 @@ def test_the_user_is_found_as_in_a_chat(service: Service, named: dict[str, Any])
         ({"messages": [{"role": "user", "content": [{"type": "tool_use"}]}]}, "'tool_use' is no block"),
         ({"messages": [{"role": "assistant", "content": [{"type": "tool_use"}]}]}, "messages.0.content.0.id:"),
         ({"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]}, "messages.0.content.0.tool_use_id:"),
+        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {"type": "base64"}}]}]}, "files"),
+        ({"messages": [{"role": "user", "content": [RESULT | {"content": 5}]}]}, "content.0.content: must be a text"),
         ({"system": [{"type": "image"}]}, "system.0:"),
         ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools.0: only tools of your own"),
         ({"tools": [TOOL | {"defer_loading": True}]}, "tools.0.defer_loading:"),
         ({"tools": [TOOL], "tool_choice": {"type": "some"}}, "tool_choice.type:"),
+        ({"tools": [TOOL], "tool_choice": {"type": ["auto"]}}, "tool_choice.type:"),
+        ({"output_config": {"effort": ["max"]}}, "output_config.effort:"),
         ({"output_config": {"format": {"type": "grammar"}}}, "output_config.format:"),
         ({"output_format": {}}, "output_format: send output_config.format"),
         ({"mcp_servers": []}, "mcp_servers:"),

@@ -1,21 +1,18 @@
-"""The Responses API: what the engine is asked, the object, the events in their order, and OpenAI's own SDK on it."""
+"""The Responses API: what the engine is asked, and the object and events as OpenAI's types have them."""
 
-import asyncio
-from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import httpx
-import openai
 import orjson
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from services.response.doors.responses_request import HINTS, ONLY, REFUSED, ResponsesRequest
-from services.server.app import TENANT_HEADER, TOKEN_HEADER, USER_HEADER
-from tests.unit.services.engine.fake_engine import answers, fails
-from tests.unit.services.response.conftest import INTERNAL_TOKEN, Service, sends
+from services.server.app import USER_HEADER
+from tests.unit.services.engine.fake_engine import answers, fails, late
+from tests.unit.services.response.conftest import Service, sends
 from tests.unit.with_settings import with_settings
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -58,34 +55,31 @@ def respond(service: Service, given: Any = "hello", headers: Any = None, **field
     return service.http.post("/v1/responses", json={"input": given, **fields}, headers=headers)
 
 
-def streamed(service: Service, *pieces: bytes, cut: bool = False, **fields: Any) -> list[dict[str, Any]]:
-    """The events, each under the name of its type and valid by the SDK's own types."""
-    service.engine.chat = sends(*pieces, cut=cut)
-    answer = respond(service, stream=True, **fields)
+def read_events(answer: httpx.Response) -> list[dict[str, Any]]:
+    """The events, each under the name of its type."""
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = []
     for text in answer.text.split("\n\n")[:-1]:
-        if text.startswith(":"):
-            continue
-        name, data = text.split("\n")
-        events.append(orjson.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-        EVENT.validate_python(events[-1])
+        if not text.startswith(":"):
+            name, data = text.split("\n")
+            events.append(orjson.loads(data.removeprefix("data: ")))
+            assert name == f"event: {events[-1]['type']}"
+    return events
+
+
+def streamed(service: Service, *pieces: bytes, cut: bool = False, **fields: Any) -> list[dict[str, Any]]:
+    """The events, valid by the SDK's own types."""
+    service.engine.chat = sends(*pieces, cut=cut)
+    answer = respond(service, stream=True, **fields)
+    events = read_events(answer)
+    for event in events:
+        EVENT.validate_python(event)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     return events
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
     return [event["type"].removeprefix("response.") for event in events]
-
-
-@pytest.fixture
-def client(service: Service) -> Iterator[openai.OpenAI]:
-    headers = {TOKEN_HEADER: INTERNAL_TOKEN, TENANT_HEADER: "acme"}
-    url = f"{service.url}/v1"
-    key = "none"  # pragma: allowlist secret
-    with openai.OpenAI(base_url=url, api_key=key, default_headers=headers, max_retries=0) as client:
-        yield client
 
 
 # --- what the engine is asked ------------------------------------------------------------------
@@ -274,6 +268,14 @@ def test_an_answer_that_is_cut_short_is_incomplete(service: Service, finish: str
     assert body["output"][0]["status"] == "incomplete"
 
 
+def test_a_text_in_parts_is_joined(service: Service) -> None:
+    parts = [{"type": "text", "text": text} for text in ("Hi", ".")]
+    service.engine.chat = answers(message(content=parts))
+    assert respond(service).json()["output"][0]["content"][0]["text"] == "Hi."
+    last = streamed(service, chunk(content=parts), chunk("stop"), *END)[-1]["response"]
+    assert last["output"][0]["content"][0]["text"] == "Hi."
+
+
 def test_reasoning_is_hidden(service: Service) -> None:
     service.engine.chat = answers(message(content="<think>Secretly.</think>Hi.", reasoning="Secretly."))
     assert "Secretly" not in respond(service).text
@@ -366,40 +368,10 @@ def test_an_answer_without_text_has_no_items(service: Service) -> None:
 
 @with_settings(response={"keep_alive_after_s": 0.01, "keep_alive_s": 0.01})
 def test_a_silent_engine_keeps_the_stream_open(service: Service) -> None:
-    async def late(request: Any) -> Any:
-        await asyncio.sleep(0.1)
-        return await sends(chunk("stop", content="Hi."), *END)(request)
-
-    service.engine.chat = late
+    service.engine.chat = late(0.1, sends(chunk("stop", content="Hi."), *END))
     text = respond(service, stream=True).text
     assert text.startswith(": keep-alive\n\n")
     assert "event: response.completed" in text
-
-
-# --- the SDK -----------------------------------------------------------------------------------
-
-
-def test_the_sdk_reads_an_answer_and_a_stream(service: Service, client: openai.OpenAI) -> None:
-    service.engine.chat = answers(message())
-    assert client.responses.create(model="tiny", input="hello", user="ada").output_text == "Hi."
-    service.engine.chat = sends(chunk(content="Hi"), chunk("stop", content="."), *END)
-    with client.responses.stream(model="tiny", input="hello") as stream:
-        text = "".join(event.delta for event in stream if event.type == "response.output_text.delta")
-        final = stream.get_final_response()
-    assert text == final.output_text == "Hi."
-
-
-def test_the_sdk_raises_our_errors(service: Service, client: openai.OpenAI) -> None:
-    with pytest.raises(openai.UnprocessableEntityError, match="nothing of a response is stored") as caught:
-        client.responses.create(model="tiny", input="hello", previous_response_id="resp_1")
-    assert caught.value.param == "previous_response_id"
-    service.engine.chat = fails(404)
-    with pytest.raises(openai.NotFoundError) as missing:
-        client.responses.create(model="other", input="hello")
-    assert missing.value.code == "model_not_found"
-    with pytest.raises(openai.NotFoundError) as nowhere:
-        client.responses.retrieve("resp_1")
-    assert nowhere.value.code == "route_unknown"
 
 
 @pytest.mark.parametrize("body", [{"choices": []}, {"choices": [{"text": "Hi."}]}, {"object": "error"}])
