@@ -92,11 +92,11 @@ def hide_in_delta(choice: dict[str, Any], delta: dict[str, Any], text: ThinkingF
         delta["content"] = _without_thinking(content)
         text.is_over = text.is_over or bool(delta["content"])
     else:
-        was_over = text.is_over
-        shown = text.feed(content or "")
+        was_over, content = text.is_over, content if isinstance(content, str) else ""
+        shown = text.feed(content)
         if choice.get("finish_reason") or (delta.get("tool_calls") and not text.is_thinking):
             shown += text.close()
-        if shown != (content or ""):
+        if shown != content:
             delta["content"] = shown
         if not was_over:
             _hide_logprobs(choice, text)
@@ -110,7 +110,8 @@ def _hide_logprobs(choice: dict[str, Any], text: ThinkingFilter) -> None:
     logprobs = choice.get("logprobs")
     if not isinstance(logprobs, dict):
         return
-    held = [] if text.has_hidden else [*text.logprobs, *(logprobs.get("content") or [])]
+    content = logprobs.get("content")
+    held = [] if text.has_hidden else [*text.logprobs, *(content if isinstance(content, list) else ())]
     text.logprobs = [] if text.is_over else held
     choice["logprobs"] = {**logprobs, "content": held} if text.is_over and not text.has_hidden else None
 

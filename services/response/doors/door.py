@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import orjson
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.engine.refusals import member
 from services.engine.wire import plain_text
@@ -76,6 +76,35 @@ def make_chat(fields: Mapping[str, Any]) -> ChatRequest:
         raise RequestValidationError(error.errors(include_url=False)) from error
 
 
+class _Function(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(BaseModel):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(BaseModel):
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(BaseModel):
+    finish_reason: str | None = None
+    delta: _Delta | None = None
+
+
+class _Chunk(BaseModel):
+    """What a door reads of an engine's chunk."""
+
+    model: str | None = None
+    choices: list[_Choice] | None = None
+
+
 class Door(ABC):
     """Puts one answer of a chat into the form of another API, piece by piece. The state of its events is that of the
     whole answer, so an answer that is not streamed is fed as one chunk."""
@@ -91,7 +120,11 @@ class Door(ABC):
         self._has_begun = False
 
     def feed(self, chunk: Body) -> Iterator[bytes]:
-        """The events for one chunk of a streamed chat."""
+        """The events for one chunk of a streamed chat. Raises EngineError where it is none."""
+        try:
+            _Chunk.model_validate(chunk)
+        except ValidationError as error:
+            raise EngineError("The engine's answer is not of the form of a chat") from error
         self._model = chunk.get("model") or self._model
         self._usage = chunk.get("usage") or self._usage
         self._personalization = chunk.get("personalization") or self._personalization
@@ -143,7 +176,9 @@ def render_whole(answer: Body, door: Door) -> Body:
     message = member(choice, "message")
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise EngineError("The engine's answer holds no message")
-    calls = [{"index": index, **call} for index, call in enumerate(message.get("tool_calls") or ())]
+    calls = message.get("tool_calls")
+    if isinstance(calls, list):
+        calls = [{"index": index, **call} if isinstance(call, dict) else call for index, call in enumerate(calls)]
     chunk = answer | {"choices": [{**choice, "delta": {**message, "tool_calls": calls}}]}
     for _event in door.feed(chunk):
         pass
@@ -165,8 +200,13 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
                 events = door.fail(error)
             else:
                 events = door.feed(document)
-            for data in events:
-                yield data
+            try:
+                for data in events:
+                    yield data
+            except EngineError as error:
+                for data in door.fail(error.openai()["error"]):
+                    yield data
+                return
             if document and document.get("error"):
                 return
 
