@@ -194,7 +194,7 @@ DeniedTopic = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 class PrivacySettings(Frozen):
     """What is kept out of summaries."""
 
-    hide_sensitive: StrictBool = True
+    hide_sensitive: bool = True
     """Keeps inferences about health, religion, politics, sexual orientation and sex life, ethnic origin, trade unions,
     crime, age, sex and gender out of summaries, unless the user spoke of the subject."""
     denied_topics: tuple[DeniedTopic, ...] = Field(default=(), max_length=100)
@@ -205,10 +205,10 @@ class PrivacySettings(Frozen):
 class OutcomeSettings(Frozen):
     """What is counted of answers, to tell whether personalization is worth it."""
 
-    holdout_share: float = Field(default=0.0, ge=0, le=0.5, strict=True)
+    holdout_share: float = Field(default=0.0, ge=0, le=0.5)
     """Share of users, chosen by a hash of tenant and user, who are served without personalization. What becomes of
     answers is counted by arm, and anew for each share."""
-    feedback_s: Annotated[StrictInt, Field(ge=0, le=DAY_S)] = 0
+    feedback_s: Annotated[int, Field(ge=0, le=DAY_S)] = 0
     """Seconds for which an answer is known by its response id, so that feedback can name it and the user's next
     choice counts for it; 0 keeps none. With a holdout it is a day."""
 
@@ -233,12 +233,12 @@ AdapterName = Annotated[str, StringConstraints(strip_whitespace=True, min_length
 class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSettings, Retention):
     """Settings of one tenant."""
 
-    traffic: StrictBool = True
+    traffic: bool = True
     """Whether select and recommend also go by what other users of the tenant took. Off, no item is counted."""
     traffic_least_users: Annotated[int, Field(ge=2, le=1_000)] = 5
     """Users who must have met an item, or liked both of two, before anything of that is used."""
 
-    learn_from_chats: StrictBool = False
+    learn_from_chats: bool = False
     """Whether chats that do not say so themselves (`personalization.learn`) become events of their users, where the
     caller has the scope events:write."""
 

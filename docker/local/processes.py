@@ -21,7 +21,8 @@ SOCKET_BYTES = 95
 ENGINE_START_S = 600
 SUITE_START_S = 180
 GIVE_UP_S = 60
-"""How long a service may end and be started again; one that only is slow, on a busy machine, has longer."""
+"""How long a service may end and be started again, and how long a stop may take; a service that only is slow, on a busy
+machine, has longer."""
 
 
 def supervise(environment: Mapping[str, str]) -> None:
@@ -38,7 +39,7 @@ def control(home: Path, *arguments: str) -> str:
 def stop(home: Path) -> None:
     """Waits for the programs as well: vLLM's own processes end some seconds after supervisord's child."""
     control(home, "shutdown")
-    deadline = time.monotonic() + SUITE_START_S
+    deadline = time.monotonic() + GIVE_UP_S
     while (is_running(home) or list_orphans(home)) and time.monotonic() < deadline:
         time.sleep(0.2)
 
@@ -99,12 +100,15 @@ def _socket(home: Path) -> str:
 def wait_ready(home: Path, environment: Mapping[str, str], show: Callable[[str], None]) -> None:
     """Waits for each service in turn and shows which. Raises RefusedError where one gives up or takes too long."""
     began = time.monotonic()
+    pids: set[str] = set()
     for name in ("PREFERENCE", "RESPONSE", "WORKER", "GATEWAY"):
+        pids.clear()
         url = f"http://127.0.0.1:{environment[f'ALIGNX_{name}_PORT']}/readyz"
         show(url)
         while not _answers(url):
             waited = time.monotonic() - began
-            if waited > SUITE_START_S or (waited > GIVE_UP_S and " BACKOFF " in control(home, "status")):
+            ends = waited > GIVE_UP_S and has_ended(control(home, "status", name.lower()), pids)
+            if ends or waited > SUITE_START_S:
                 raise RefusedError(
                     f"{url} is not ready after {waited:.0f} s. The logs are in {home / 'log'}.\n"
                     f"{control(home, 'status')}"

@@ -89,12 +89,11 @@ async def _answer(chat: Chat, caller: ChatCaller, user: str | None, body: ChatRe
         return await _stream(chat, call, AnswerEvents(call.used, choices=body.n or 1, reasoning=reasoning), door, left)
     async with chat.answer(call) as raw:
         answer = await render_whole(raw, call.used, reasoning=reasoning)
+    shown = answer if door is None else doors.render_whole(answer, door)
     if call.learned:
         call.learned.hear(answer)
         await call.learned.keep()
-    if door is not None:
-        answer = doors.render_whole(answer, door)
-    return Response(orjson.dumps(answer), raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
+    return Response(orjson.dumps(shown), raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
 
 
 async def _stream(

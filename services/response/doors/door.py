@@ -83,7 +83,7 @@ class _Function(BaseModel):
 
 class _ToolCall(BaseModel):
     index: int | None = None
-    id: str | None = None
+    id: str | int | None = None
     function: _Function | None = None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from alignx.schemas.requests import Personalization
 from services.engine.wire import NO_THINKING
@@ -88,7 +88,7 @@ class MessagesRequest(ChatBody):
     """Of type `disabled` it asks the engine's template for none; what a model thinks is never shown."""
     output_config: dict[str, Any] | None = None
     """`effort`, and `format` of type `json_schema`."""
-    stream: bool | None = None
+    stream: StrictBool | None = None
     metadata: dict[str, Any] | None = None
     """`user_id` says whose summary to use; where it is missing, a header."""
     personalization: Personalization | None = None

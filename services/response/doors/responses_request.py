@@ -7,7 +7,7 @@ so what refers to an earlier response is refused by name, and so are tools and f
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool
 
 from alignx.schemas.items import UserId
 from alignx.schemas.requests import Personalization
@@ -75,15 +75,15 @@ class ResponsesRequest(ChatBody):
     tools: list[dict[str, Any]] | None = None
     """Of type `function`."""
     tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
+    parallel_tool_calls: StrictBool | None = None
     text: dict[str, Any] | None = None
     """`format` and `verbosity`."""
     reasoning: dict[str, Any] | None = None
     """`effort`; a summary is never shown."""
     temperature: float | None = None
     top_p: float | None = None
-    stream: bool | None = None
-    store: bool | None = None
+    stream: StrictBool | None = None
+    store: StrictBool | None = None
     """Only false, which is the default."""
     metadata: dict[str, Any] | None = None
     user: UserId | None = None

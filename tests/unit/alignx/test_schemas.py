@@ -17,7 +17,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import Item, ItemFields, UserId, item_text
 from alignx.schemas.requests import EditRequest, EventsRequest, RecommendRequest, SelectRequest
-from alignx.schemas.tenants import KeyRequest, RotateRequest, TenantSettings
+from alignx.schemas.tenants import KeyRequest, RotateRequest
 from alignx.schemas.webhooks import WebhookChange, WebhookRotation
 from services.profile.fold import fold
 from services.profile.statistics import Profile
@@ -292,9 +292,6 @@ def test_the_examples_come_back_as_they_were(path: Path) -> None:
         (EventsRequest, "backfill"),
         (ForgetRequest, "dry_run"),
         (KeyRequest, "admin"),
-        (TenantSettings, "hide_sensitive"),
-        (TenantSettings, "learn_from_chats"),
-        (TenantSettings, "traffic"),
         (WebhookChange, "enabled"),
     ],
 )

@@ -1,7 +1,9 @@
 import re
+from collections.abc import Callable
 from typing import get_args
 
 import pytest
+from fastapi import FastAPI
 
 from alignx.client.methods import Endpoints
 from alignx.schemas.tenants import SCOPES as NAMES
@@ -103,6 +105,14 @@ def openapi() -> Document:
     apps = {"preference": create_preference_app(settings), "response": create_response_app(settings)}
     parts: dict[Service, Document] = {service: apps[service].openapi() for service in get_args(Service)}
     return merge(build_app(settings, create_registry("gateway")).openapi(), parts, [])
+
+
+@pytest.mark.parametrize(
+    ("service", "create"), [("preference", create_preference_app), ("response", create_response_app)]
+)
+def test_each_call_goes_to_the_service_that_has_it(service: Service, create: Callable[[Settings], FastAPI]) -> None:
+    paths = create(Settings(internal_token="the-app-is-not-started")).openapi()["paths"]
+    assert {path for path in paths if path.startswith("/v1/")} == {r.path for r in ROUTES if r.service == service}
 
 
 def test_every_call_of_the_api_needs_exactly_one_scope(openapi: Document) -> None:

@@ -46,6 +46,32 @@ def test_every_shipped_configuration_loads_as_its_stage(path: Path):
 
 
 @pytest.mark.parametrize(
+    ("name", "gpus", "rate", "batch", "epochs", "length"),
+    [
+        ("alignxplore_cold_start", 8, 2e-5, 128, 2, 16384),
+        ("alignxplore_cold_start_streaming", 8, 2e-5, 128, 2, 16384),
+        ("alignxplus_sft", 8, 2e-5, 16 * 8, 4, 16384),
+    ],
+)
+def test_full_sft_has_the_published_settings(name: str, gpus: int, rate: float, batch: int, epochs: int, length: int):
+    config = load(CONFIGS / "full" / f"{name}.toml", SftConfig)
+    optim = config.optim
+    assert (optim.learning_rate, optim.batch, optim.epochs, config.sft.max_length) == (rate, batch, epochs, length)
+    assert (optim.schedule, optim.warmup, config.sft.completion_only) == ("cosine", 0.1, True)
+    assert optim.accumulation(gpus) * optim.micro_batch * gpus == batch
+
+
+@pytest.mark.parametrize("mode", ["ica", "pba"])
+def test_full_dpo_has_the_published_settings(mode: str):
+    config = load(CONFIGS / "full" / f"alignxpert_{mode}.toml", DpoConfig)
+    optim, dpo = config.optim, config.dpo
+    assert (optim.learning_rate, optim.min_rate, optim.warmup, optim.batch) == (5e-7, 0.1, 0.1, 128)
+    assert (optim.beta1, optim.beta2, optim.weight_decay, optim.max_grad_norm) == (0.9, 0.95, 0, 1)
+    assert (optim.epochs, dpo.beta, dpo.max_length, dpo.mode) == (1, 0.1, 8192, mode)
+    assert config.model.dtype == "float32"
+
+
+@pytest.mark.parametrize(
     ("override", "told"),
     [
         ("dpo.mode=icl", "dpo.mode: Input should be 'ica', 'pba', 'pairs' or 'pairs-pba' (it is 'icl')"),
