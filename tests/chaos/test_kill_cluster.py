@@ -52,7 +52,8 @@ async def kill_in_turn(suite: Suite, counts: Counter[str]) -> None:
 def test_nothing_is_lost_on_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts, started = Counter[str](), time.monotonic()
     with mock_engine(tmp_path, str(CROWD.seed)) as engine:
-        suite = ManySuite(tmp_path, people.FAST | {"ALIGNX_ENGINE__URL": f"{engine}/v1"}, cluster=True)
+        settings = people.FAST | {"ALIGNX_ENGINE__URL": f"{engine}/v1"}
+        suite = ManySuite(tmp_path, settings, cluster=True, silence_ms=1500)
         with suite.running(), capsys.disabled():
             asyncio.run(people.send(suite, CROWD, counts, kill_in_turn))
             suite.wait_ready(suite.names)

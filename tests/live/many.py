@@ -17,10 +17,17 @@ class ManySuite(Suite):
     """Processes are named `<service>-<number>`. Each gateway knows all replicas by their URLs."""
 
     def __init__(
-        self, home: Path, settings: Mapping[str, str] | None = None, *, replicas: int = 2, cluster: bool = False
+        self,
+        home: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        replicas: int = 2,
+        cluster: bool = False,
+        silence_ms: int = 60_000,
     ) -> None:
+        """`silence_ms` after which the cluster's nodes take each other as failed; a busy machine is slow."""
         super().__init__(home, settings)
-        self.servers = ClusterServers(home, silence_ms=60_000) if cluster else None
+        self.servers = ClusterServers(home, silence_ms=silence_ms) if cluster else None
         self.names = [f"{service}-{number}" for service in SERVICES for number in range(replicas)]
         self.ports = {name: free_port() for name in ("redis", *self.names)}
         self.redis_url = self.servers.url if self.servers else f"redis://127.0.0.1:{self.ports['redis']}/0"

@@ -111,7 +111,7 @@ def _behave_badly(client: httpx.Client) -> None:
     client.post(f"{user}/events", json={"events": [{"type": CANARY}]})
     json_type = {"Content-Type": "application/json"}
     client.post(f"{user}/events", content=f'{{"events": "{CANARY}', headers=json_type)
-    client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY, "canary": CANARY}]})
+    client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY, "veiled": CANARY}]})
     client.post(f"{user}/events", json={"events": [{"type": "post", "text": CANARY * 20_000}]})
     client.put(f"{user}/preferences", json={"text": CANARY}, headers={"If-Match": f'"{CANARY}"'})
     client.get(f"{user}/events", params={"after": CANARY})

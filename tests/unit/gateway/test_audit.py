@@ -28,8 +28,10 @@ async def read(suite: Suite, query: str = "?tenant=shop") -> list[tuple[str, str
 async def test_admin_calls_exports_and_erasures_are_logged(suite: Suite, redis_url: str) -> None:
     backend = await suite.make_key()
     suite.preference.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+    body = {"user": USER, "scopes": ["users:export"]}
+    token = (await suite.json("POST", "/v1/tokens", key=backend["key"], json=body))[2]["token"]
     for method, path, key in (
-        ("GET", f"/v1/users/{USER}/export", backend["key"]),
+        ("GET", f"/v1/users/{USER}/export", token),
         ("DELETE", f"/v1/users/{USER}", backend["key"]),
         ("GET", f"/v1/users/{USER}/events", backend["key"]),
         ("POST", f"/admin/keys/{backend['id']}/rotate", ADMIN_KEY),

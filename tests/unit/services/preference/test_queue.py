@@ -228,6 +228,18 @@ async def test_waiting_events_outlive_the_trimming(redis_url: str) -> None:
 # --- rebuild, edit -------------------------------------------------------------------------------
 
 
+async def test_a_rebuild_asked_for_meanwhile_is_made_again(rig: Rig) -> None:
+    await rig.put("a")
+    await rig.queue.request_rebuild(TENANT, USER)
+    claim = await rig.take()
+    await rig.queue.request_rebuild(TENANT, USER)
+    assert await rig.commit(claim)
+    second = await rig.take()
+    assert second.rebuild not in ("", claim.rebuild)
+    assert await rig.commit(second)
+    assert await rig.idle()
+
+
 async def test_a_rebuild_never_moves_the_cursor_back(redis_url: str) -> None:
     async with opened(redis_url, data_retries=1) as rig:
         ids = (await rig.put("a", "poison")).ids
