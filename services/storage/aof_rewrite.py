@@ -73,7 +73,7 @@ class AofRewriter:
                 while not await self._rewrite():  # noqa: ASYNC110  # Redis ends the rewrite before
                     await asyncio.sleep(_CLOSE_PAUSE_S)
         except TimeoutError:
-            logger.warning("an erasure ended without a rewrite of the append-only file")
+            logger.warning("an erasure may have ended without a rewrite of the append-only file")
 
     async def _rewrite(self) -> bool:
         """Starts a rewrite on each pending server, replicas included. True when none is pending any more: one

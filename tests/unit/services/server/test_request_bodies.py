@@ -40,19 +40,19 @@ async def test_no_body_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("messages", "headers", "error"),
+    ("messages", "headers", "error", "text"),
     [
-        ([], [(b"content-length", b"11")], PayloadTooLarge),
-        ([part(b"123456", more=True), part(b"78901", more=True)], CHUNKED, PayloadTooLarge),
-        ([part(b"a", more=True)], CHUNKED, RequestError),
-        ([part(b"a", more=True), {"type": "http.disconnect"}], CHUNKED, ClientDisconnected),
+        ([], [(b"content-length", b"11")], PayloadTooLarge, ""),
+        ([part(b"123456", more=True), part(b"78901", more=True)], CHUNKED, PayloadTooLarge, ""),
+        ([part(b"a", more=True)], CHUNKED, RequestError, "did not arrive within"),
+        ([part(b"a", more=True), {"type": "http.disconnect"}], CHUNKED, ClientDisconnected, ""),
     ],
     ids=["announced", "chunked", "stops", "caller leaves"],
 )
 async def test_a_body_that_does_not_come_whole_or_is_too_large(
-    messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], error: type[Exception]
+    messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], error: type[Exception], text: str
 ) -> None:
-    with pytest.raises(error):
+    with pytest.raises(error, match=text):
         await read(messages, headers)
 
 
