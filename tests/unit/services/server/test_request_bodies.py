@@ -42,15 +42,15 @@ async def test_no_body_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("messages", "headers", "error", "text"),
     [
-        ([], [(b"content-length", b"11")], PayloadTooLarge, ""),
-        ([part(b"123456", more=True), part(b"78901", more=True)], CHUNKED, PayloadTooLarge, ""),
+        ([], [(b"content-length", b"11")], PayloadTooLarge, None),
+        ([part(b"123456", more=True), part(b"78901", more=True)], CHUNKED, PayloadTooLarge, None),
         ([part(b"a", more=True)], CHUNKED, RequestError, "did not arrive within"),
-        ([part(b"a", more=True), {"type": "http.disconnect"}], CHUNKED, ClientDisconnected, ""),
+        ([part(b"a", more=True), {"type": "http.disconnect"}], CHUNKED, ClientDisconnected, None),
     ],
     ids=["announced", "chunked", "stops", "caller leaves"],
 )
 async def test_a_body_that_does_not_come_whole_or_is_too_large(
-    messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], error: type[Exception], text: str
+    messages: list[dict[str, Any]], headers: list[tuple[bytes, bytes]], error: type[Exception], text: str | None
 ) -> None:
     with pytest.raises(error, match=text):
         await read(messages, headers)
