@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alignx.cli.histories.entries import LineError, Source, read_entries
+from alignx.cli.histories.entries import BadLine, Entry, Source, read_entries
 from alignx.cli.histories.rows import read_rows
 from alignx.client.errors import ClientError
 
@@ -33,23 +33,23 @@ def parquet(rows: list[dict[str, Any]]) -> io.BytesIO:
 
 def test_columns_are_the_fields_of_events() -> None:
     found = list(read_entries(Source(parquet(ROWS), "parquet")))
-    events = [entry.event for entries in found if not isinstance(entries, LineError) for entry in entries]
+    events = [entry.event for entry in found if isinstance(entry, Entry)]
     first, click, rating = events
     assert first.occurred_at is not None
     assert first.occurred_at.isoformat() == "2026-05-01T12:00:00+00:00"
     assert [pair.rejected for pair in click.pairs()] == ["b"]
     assert rating.model_dump(include={"item", "value"}) == {"item": "Ubik", "value": 4.5}
-    problems = [problem for result in found if isinstance(result, LineError) for problem in result.problems]
+    problems = [problem for problem in found if isinstance(problem, BadLine)]
     assert [(problem.line, problem.field) for problem in problems] == [(4, "rating"), (5, "user")]
 
 
 def test_lists_and_structs_are_read_as_they_are() -> None:
     item = {"title": "Solaris", "price": 9.5}
-    (entries,) = read_entries(
+    (entry,) = read_entries(
         Source(parquet([{"user": "ada", "type": "click", "clicked": item, "shown": [item]}]), "parquet")
     )
-    assert not isinstance(entries, LineError)
-    assert entries[0].event.model_dump()["clicked"]["title"] == "Solaris"
+    assert isinstance(entry, Entry)
+    assert entry.event.model_dump()["clicked"]["title"] == "Solaris"
 
 
 def test_many_rows_come_in_their_order(tmp_path: Path) -> None:
