@@ -64,7 +64,7 @@ quick: check unit  ## Linters, types, import contracts and unit tests of the ser
 test: .venv/.test  ## Installs what it needs, checks the code, passes all tests on real parts, two at a time
 	@rm -rf var/test .coverage .coverage-*
 	@MAKE="$(MAKE)" $(PARTS) installs check system
-	@MAKE="$(MAKE)" $(PARTS) cover-live training-tests train-smoke cover-unit $(CONTAINERS) chaos
+	@MAKE="$(MAKE)" $(PARTS) cover-live training-tests chaos cover-unit train-smoke $(CONTAINERS)
 	@MAKE="$(MAKE)" $(PARTS) cover-services
 	@tail -n 3 var/test/cover-services.log
 
