@@ -23,7 +23,7 @@ TRAINING := .venv-training/bin
 
 # Redis is real, so unit tests wait more than they compute: four processes on two cores.
 XDIST := -n 4 --dist loadgroup
-UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation
+UNIT := --ignore=tests/unit/training --ignore=tests/unit/evaluation --ignore=tests/chain
 LIVE := tests/live tests/browser
 
 # $(call timed,what,command): runs it and says how long it took.
