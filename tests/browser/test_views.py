@@ -192,7 +192,7 @@ def erase_asked(page: Page, suite: Suite) -> None:
 
 def forget_event_asked(page: Page, suite: Suite) -> None:
     asked("History", "^Forget the comparison")(page, suite)
-    expect(page.get_by_role("dialog")).to_contain_text("Rice, 0?")
+    expect(page.get_by_role("dialog")).to_contain_text("Rice, 8?")
 
 
 def ask_about(page: Page, words: str) -> None:
