@@ -70,7 +70,7 @@ async def cpu_of_chat(target: Target) -> float:
     """CPU seconds of the gateway for a chat, while it is as busy as it can be."""
     before = await cpu_seconds(target)
     rate = await throughput(target, BLOCK_S)
-    return (await cpu_seconds(target) - before) / rate
+    return (await cpu_seconds(target) - before) / (rate * BLOCK_S)
 
 
 def compare_gateways(base: Path) -> None:

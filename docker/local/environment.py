@@ -45,8 +45,6 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_REDIS_FSYNC": os.environ.get("ALIGNX_REDIS_FSYNC", "always"),
         **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
         "ALIGNX_REDIS__URL": redis_url,
-        # Beside a language model on the same cores a service may be silent for seconds, and does not hang.
-        "ALIGNX_GATEWAY__HUNG_AFTER_S": os.environ.get("ALIGNX_GATEWAY__HUNG_AFTER_S", "10"),
         "ALIGNX_GATEWAY__PREFERENCE_URL": f"http://127.0.0.1:{ports['preference']}",
         "ALIGNX_GATEWAY__RESPONSE_URL": f"http://127.0.0.1:{ports['response']}",
         "ALIGNX_ENGINE__URL": url,

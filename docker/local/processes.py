@@ -100,9 +100,8 @@ def _socket(home: Path) -> str:
 def wait_ready(home: Path, environment: Mapping[str, str], show: Callable[[str], None]) -> None:
     """Waits for each service in turn and shows which. Raises RefusedError where one gives up or takes too long."""
     began = time.monotonic()
-    pids: set[str] = set()
     for name in ("PREFERENCE", "RESPONSE", "WORKER", "GATEWAY"):
-        pids.clear()
+        pids: set[str] = set()
         url = f"http://127.0.0.1:{environment[f'ALIGNX_{name}_PORT']}/readyz"
         show(url)
         while not _answers(url):

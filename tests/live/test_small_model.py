@@ -55,6 +55,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     MODELS.mkdir(parents=True, exist_ok=True)
     (home / "models").symlink_to(MODELS)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("ALIGNX_", "COV_"))}
+    environment["ALIGNX_GATEWAY__HUNG_AFTER_S"] = "15"  # as in tests/live/suite.py
     (home / "bin").mkdir()
     for name in ("lscpu", "make"):
         (home / "bin" / name).symlink_to(str(shutil.which(name)))
