@@ -267,8 +267,10 @@ def test_a_key_is_made_used_rotated_and_revoked(page: Page, suite: Suite) -> Non
     page.get_by_role("button", name="Done").click()
     assert key not in page.content()
     page.get_by_label("Tenant", exact=True).first.select_option("keys-of-the-feed")
+    rotate = page.get_by_role("button", name="Rotate feed")
+    expect(rotate).to_have_count(1)  # a key of another tenant may have the same name, and stands until the list is here
 
-    page.get_by_role("button", name="Rotate feed").click()
+    rotate.click()
     page.get_by_role("dialog").get_by_label("The secret until now opens for").select_option("0")
     page.get_by_role("dialog").get_by_role("button", name="Rotate").click()
     rotated = page.get_by_label("New secret of feed").input_value()
