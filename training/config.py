@@ -265,7 +265,20 @@ def run_script(
         stage(load(Path(words[0]), kind, words[1:]))
     except PartEnded as ended:
         print(ended)
+        leave_group()
         raise SystemExit(PART_ENDED) from None
     except TrainingError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
+    leave_group()
+
+
+def leave_group() -> None:
+    """All processes of a run leave their group together: where Python ends before, gloo's threads abort it."""
+    if devices() == 1:
+        return
+    from torch import distributed  # most scripts with a configuration need no torch
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
