@@ -357,7 +357,7 @@ class WebhookSettings(Block):
     timeout_s: float = Field(default=10.0, gt=0)
     """Longest wait for an endpoint's answer."""
     attempts: int = Field(default=12, ge=1, le=100)
-    """Attempts after which an event is held as failed; with the delays below they take about 14 hours."""
+    """Attempts after which an event is held as failed; with the delays below they take about 11 hours."""
     backoff_s: float = Field(default=30.0, gt=0)
     """Delay after a first failed attempt, doubled after each further one up to `backoff_max_s`, and shortened by
     chance to as little as half."""

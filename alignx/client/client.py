@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, closing
-from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -17,7 +16,7 @@ from httpx_sse import EventSource
 from alignx.client import endpoints
 from alignx.client.endpoints import Call
 from alignx.client.errors import Unreachable
-from alignx.client.line_sender import RETRIES, LineSender
+from alignx.client.line_sender import LineSender, have_patience
 from alignx.client.methods import Endpoints
 from alignx.client.retry import Outcome, RetryPolicy
 from alignx.client.streams import DONE, ChatChunk, SummaryEvent, SummaryStream, parse_chat_chunk
@@ -75,9 +74,9 @@ class AlignX(Endpoints):
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
 
-    def send(self, call: Call[T], *, retries: int | None = None) -> T:
-        """Sends any call; `retries` overrides the client's own number."""
-        return read_answer(call, self._response(call, retries=retries))
+    def send(self, call: Call[T], *, retry: RetryPolicy | None = None) -> T:
+        """Sends any call; `retry` stands in place of the client's own."""
+        return read_answer(call, self._response(call, retry=retry))
 
     def all_users(self, *, prefix: str | None = None) -> Iterator[ListedUser]:
         """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
@@ -87,9 +86,9 @@ class AlignX(Endpoints):
     def append_all(self, lines: Iterable[UserEvents]) -> Iterator[LineOutcome]:
         """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
         outcome of each, mostly in order; its `line` counts from 1."""
-        sender = LineSender(lines)
+        sender, retry = LineSender(lines), have_patience(self._retry)
         while call := sender.next_call():
-            yield from sender.take(self.send(call, retries=RETRIES))
+            yield from sender.take(self.send(call, retry=retry))
             if sender.pause_s:
                 self._sleep(sender.pause_s)
 
@@ -157,8 +156,8 @@ class AlignX(Endpoints):
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _response(self, call: Call[Any], *, retries: int | None = None, stream: bool = False) -> httpx.Response:
-        retry = self._retry if retries is None else replace(self._retry, retries=retries)
+    def _response(self, call: Call[Any], *, retry: RetryPolicy | None = None, stream: bool = False) -> httpx.Response:
+        retry = retry or self._retry
         attempts = 1
         while True:
             outcome = self._try(call, stream=stream)
@@ -196,9 +195,9 @@ class AsyncAlignX(Endpoints):
         self._retry = retry or RetryPolicy()
         self._sleep = sleep
 
-    async def send(self, call: Call[T], *, retries: int | None = None) -> T:
-        """Sends any call; `retries` overrides the client's own number."""
-        return read_answer(call, await self._response(call, retries=retries))
+    async def send(self, call: Call[T], *, retry: RetryPolicy | None = None) -> T:
+        """Sends any call; `retry` stands in place of the client's own."""
+        return read_answer(call, await self._response(call, retry=retry))
 
     async def all_users(self, *, prefix: str | None = None) -> AsyncIterator[ListedUser]:
         """All users of the key's tenant in the order of their ids, or those with the prefix, page by page."""
@@ -209,9 +208,9 @@ class AsyncAlignX(Endpoints):
     async def append_all(self, lines: Iterable[UserEvents]) -> AsyncIterator[LineOutcome]:
         """Appends lines in as many calls as they need, and again where the service had no room for one. Yields the
         outcome of each, mostly in order; its `line` counts from 1."""
-        sender = LineSender(lines)
+        sender, retry = LineSender(lines), have_patience(self._retry)
         while call := sender.next_call():
-            for outcome in sender.take(await self.send(call, retries=RETRIES)):
+            for outcome in sender.take(await self.send(call, retry=retry)):
                 yield outcome
             if sender.pause_s:
                 await self._sleep(sender.pause_s)
@@ -286,8 +285,10 @@ class AsyncAlignX(Endpoints):
     async def __aexit__(self, *_error: object) -> None:
         await self.aclose()
 
-    async def _response(self, call: Call[Any], *, retries: int | None = None, stream: bool = False) -> httpx.Response:
-        retry = self._retry if retries is None else replace(self._retry, retries=retries)
+    async def _response(
+        self, call: Call[Any], *, retry: RetryPolicy | None = None, stream: bool = False
+    ) -> httpx.Response:
+        retry = retry or self._retry
         attempts = 1
         while True:
             outcome = await self._try(call, stream=stream)

@@ -5,15 +5,18 @@ It does no I/O, so both clients share it (`append_all`).
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from alignx.client.endpoints import Call
+from alignx.client.retry import RetryPolicy
 from alignx.client.user_endpoints import encode_line, send_lines
 from alignx.schemas.many_users import LineOutcome, UserEvents
 
 RETRIES: Final = 60
 """Further attempts of a line. A full queue is normal while many events are sent: the service says when to go on."""
+LONGEST_S: Final = 600.0
+"""Longest Retry-After of a call. It counts as many requests, so a key of a low rate waits long for the next."""
 CALL_COST: Final = 200.0
 """As how many requests of the key's rate a call may count."""
 CALL_BYTES: Final = 4 * 1024 * 1024
@@ -27,6 +30,11 @@ class _Line:
     content: bytes
     cost: float
     attempts: int = 0
+
+
+def have_patience(retry: RetryPolicy) -> RetryPolicy:
+    """A client's policy for the calls of many lines."""
+    return replace(retry, retries=RETRIES, longest_s=max(retry.longest_s, LONGEST_S))
 
 
 class LineSender:

@@ -18,6 +18,8 @@ from alignx.client.endpoints import Call
 NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 MAYBE_SENT = (httpx.NetworkError, httpx.RemoteProtocolError)
 
+LONGEST_OWN_S = 30.0
+
 Outcome = httpx.Response | httpx.RequestError
 
 
@@ -28,7 +30,7 @@ class RetryPolicy:
     first_s: float = 0.5
     """Delay before the second attempt; doubled before each further one."""
     longest_s: float = 30.0
-    """Longest delay; a longer Retry-After ends the retries."""
+    """Longest delay; a longer Retry-After ends the retries. Where the service names none, 30 s at most."""
 
     def delay_s(self, call: Call[Any], outcome: Outcome, attempts: int) -> float | None:
         """Seconds before the next attempt, or None when this outcome is final. `attempts` counts from 1."""
@@ -36,7 +38,7 @@ class RetryPolicy:
             return None
         if isinstance(outcome, httpx.Response) and (requested_s := retry_after_s(outcome)) is not None:
             return requested_s if requested_s <= self.longest_s else None
-        delay_s = min(self.first_s * 2.0 ** (attempts - 1), self.longest_s)
+        delay_s = min(self.first_s * 2.0 ** (attempts - 1), self.longest_s, LONGEST_OWN_S)
         # Spread over half the delay, so that many clients do not retry at the same moment.
         return delay_s * random.uniform(0.5, 1.0)  # noqa: S311
 

@@ -214,7 +214,7 @@ async def stream_preferences(
     service: Service,
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> EndlessResponse:
-    """Server-sent events `pending`, `delta`, `version` and `error`. `pending` starts a text anew."""
+    """Server-sent events `pending`, `delta`, `version`, `changed` and `error`. `pending` starts a text anew."""
     _check_cursor("Last-Event-ID", last_event_id)
     return EndlessResponse(await service.open_stream(tenant, user, last_event_id))
 

@@ -214,7 +214,7 @@ class Chat:
         window = self.engine.context_tokens
         room = window - conversation - min(max_tokens, window // 2) - _INSTRUCTION
         requested = request.personalization or Personalization(mode="summary" if user else "none")
-        if user is None and requested.axes and "mode" not in requested.model_fields_set:
+        if user is None and "mode" not in requested.model_fields_set:
             requested = Personalization(mode="none")
         if requested.mode == "none" or is_control:
             return Conditioning(PersonalizationUsed(mode="none", user=user))

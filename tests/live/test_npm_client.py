@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import alignx
+from alignx.client import admin_endpoints
 from alignx.client.client import AlignX
+from alignx.schemas.tenants import KeyRequest
 from tests.live.clients.tool_engine import MODEL
 from tests.live.suite import ROOT, Suite, run
 
@@ -69,6 +71,20 @@ def test_methods_have_the_names_of_the_python_sdk(client_python: Path, project: 
     assert names - python == {"call", "constructor", "livez", "metrics", "read_model"}
 
 
+def test_the_calls_that_are_not_sent_twice_are_those_of_the_python_sdk() -> None:
+    known = [
+        admin_endpoints.create_key(KeyRequest(name="feed", tenant="acme")),
+        admin_endpoints.rotate_key("16e6215460b9"),
+        admin_endpoints.create_webhook("https://example.org"),
+        admin_endpoints.rotate_webhook("16e6215460b9"),
+    ]
+    assert not any(call.repeatable for call in known)
+    source = Path(admin_endpoints.__file__).read_text()
+    assert source.count("repeatable=False") == len(known)
+    [names] = re.findall(r"NOT_REPEATABLE[^;]*Set\(\[(.*)\]\);", (PACKAGE / "src/index.ts").read_text())
+    assert set(json.loads(f"[{names}]")) == {"create_key", "rotate_key", "create_webhook", "rotate_webhook"}
+
+
 def test_a_user_s_program(client_python: Path, project: Path, talking_suite: Suite) -> None:
     seen = json.loads(visit(client_python, project, talking_suite, "use_client.ts", "npm"))
     assert seen["stored"] == [1, 2, True]
@@ -77,7 +93,8 @@ def test_a_user_s_program(client_python: Path, project: Path, talking_suite: Sui
     assert (seen["diff"], seen["versions"]) == (2, [3, 2, 1])
     assert (seen["outcomes"], seen["users"]) == ([202, 422], ["js ä", "js-1"])
     assert (seen["events"], seen["choice"]) == (120, 0)
-    assert seen["chat"] == seen["stream"] == ["You said: Hello.", "js ä"]
+    assert seen["chat"] == ["You said: Hello.", "js ä"]
+    assert seen["stream"] == ["You said: Hello.\u2028You.", "js ä"]
     assert (seen["watched"], seen["exported"]) == (3, True)
     assert seen["errors"] == [
         [404, "user_unknown"],

@@ -15,14 +15,11 @@ from alignx.cli.histories import entries, ingest
 from alignx.cli.histories.rows import Format, format_of
 from alignx.cli.terminal import ProblemGroup, Terminal, pluralize
 from alignx.client.errors import ClientError
-from alignx.client.retry import RetryPolicy
 from alignx.schemas.items import EVENT_BYTES
 
 app = typer.Typer(cls=ProblemGroup)
 
 SHOWN_BAD_LINES = 20
-PATIENT = RetryPolicy(longest_s=600.0)
-"""A call of many lines counts as many requests, so a key of a low rate waits long for the next."""
 
 
 class Job(NamedTuple):
@@ -76,7 +73,7 @@ def ingest_file(
     """
     terminal: Terminal = ctx.obj
     options = ingest.SendOptions(resume=resume, backfill=backfill, source=source)
-    with _open(file) as content, terminal.client(retry=PATIENT) as client:
+    with _open(file) as content, terminal.client() as client:
         rows = entries.Source(content, kind or format_of(file), user, event_bytes)
         job = Job("standard input" if file == "-" else file, rows, skip_bad)
         scan = entries.scan(rows)

@@ -146,7 +146,8 @@ def read_entries(source: Source) -> Iterator[Entry | BadLine]:
         if row.error:
             yield BadLine(row.number, "", row.error)
         elif row.content and _is_no_event(row.content):
-            user = user or row.content.get("user")  # a header names that of all lines that follow
+            if row.content.get("kind") == "header":  # which names the user of all lines that follow
+                user = source.default_user or row.content.get("user")
         elif row.content is not None:
             try:
                 yield from _read_row(row, user, source.event_bytes)

@@ -48,7 +48,7 @@ interface Request {
   repeatable: boolean;
 }
 
-const NOT_REPEATABLE: ReadonlySet<string> = new Set(["create_key", "rotate_key"]);
+const NOT_REPEATABLE: ReadonlySet<string> = new Set(["create_key", "rotate_key", "create_webhook", "rotate_webhook"]);
 const [FIRST_MS, LONGEST_MS] = [500, 30_000];
 const environment: Record<string, string | undefined> = globalThis.process?.env ?? {};
 const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));

@@ -27,7 +27,7 @@ export async function* readEvents(body: ReadableStream<Uint8Array>): AsyncGenera
 }
 
 function parse(block: string): ServerSentEvent {
-  const fields = block.split(/\r?\n/).map((line) => /^(\w+): ?(.*)$/.exec(line));
+  const fields = block.split(/\r?\n/).map((line) => /^(\w+): ?(.*)$/s.exec(line));
   const all = (name: string) => fields.filter((field) => field?.[1] === name).map((field) => field![2]!);
   const retry = all("retry").pop();
   return {

@@ -103,6 +103,6 @@ function ownData(api, user, go) {
     addEventListener("hashchange", () => setTimeout(() => notify("The user is erased.", true)), { once: true });
   }, { class: "quiet danger-text" });
   return card("Everything that is kept",
-    element("p", { class: "hint" }, "The export holds all events, versions and the profile. An erasure cannot be undone."),
+    element("p", { class: "hint" }, "The export holds all events, versions and refused drafts. An erasure cannot be undone."),
     element("div", { class: "row" }, save, erase));
 }

@@ -53,7 +53,8 @@ seen.choice = (await alignx.select({ user: "js ä", items: ["A short book", "A l
 const answer = await alignx.chat({ user: "js ä", messages: [{ role: "user", content: "Hello." }] });
 seen.chat = [answer.choices[0]?.message.content, answer.personalization.user];
 let [text, user]: [string, unknown] = ["", null];
-for await (const chunk of alignx.stream_chat({ user: "js ä", messages: [{ role: "user", content: "Hello." }] })) {
+const lines = "Hello.\u2028You."; // with a separator of lines that is no end of a line in an event stream
+for await (const chunk of alignx.stream_chat({ user: "js ä", messages: [{ role: "user", content: lines }] })) {
   text += chunk.text;
   user = chunk.personalization?.user ?? user;
 }

@@ -10,7 +10,7 @@ from alignx.client.errors import AnswerUnreadable, ProblemError
 from alignx.client.line_sender import RETRIES
 from alignx.schemas.interactions import StatementInteraction
 from alignx.schemas.many_users import UserEvents
-from tests.unit.alignx.conftest import After, Caller, FakeService
+from tests.unit.alignx.conftest import After, Caller, FakeService, problem
 
 
 def line(user: str, *texts: str, key: str | None = None) -> UserEvents:
@@ -90,6 +90,15 @@ def test_a_line_without_room_is_sent_again_before_others_of_its_user(
     assert {outcome.status for outcome in outcomes} == {202}
     assert (texts(service, "ada"), texts(service, "bob")) == (["a", "c"], ["b", "d"])
     assert service.slept == [2.0, 2.0]
+
+
+def test_a_key_of_a_low_rate_waits_as_long_as_it_is_told(call: Caller, service: FakeService):
+    service.faults += [problem(429, "rate_limited", headers={"Retry-After": "41"}) for _ in range(4)]
+    assert [outcome.status for outcome in call.all("append_all", [line("ada", "a")])] == [202]
+    assert service.slept == [41] * 4
+    service.faults += [problem(503, "queue_full") for _ in range(9)]  # no number: half a minute at most, as before
+    list(call.all("append_all", [line("ada", "b")]))
+    assert max(service.slept[4:]) <= 30
 
 
 def test_a_line_is_not_sent_again_for_ever(call: Caller, service: FakeService):

@@ -191,6 +191,11 @@ def test_an_answer_is_plain_where_nothing_is_wanted_or_known(
     assert_plain(service, service.chat(user=user, personalization={"mode": mode} if mode else None), user)
 
 
+@pytest.mark.parametrize("said", [{}, {"learn": False}, {"max_history": 5}])
+def test_an_answer_for_nobody_is_plain_unless_a_mode_is_named(service: Service, said: dict[str, Any]) -> None:
+    assert_plain(service, service.chat(personalization=said), None)
+
+
 @pytest.mark.parametrize("mode", ["summary", "ica", "direct"])
 def test_nothing_of_other_users_or_tenants_reaches_the_engine(service: Service, mode: str) -> None:
     for tenant, user in (("acme", "bob"), ("acme", "ada2"), ("other", "ada")):

@@ -142,6 +142,20 @@ def test_failed_events_of_an_export_are_sent_where_they_were_kept(service: FakeS
     assert sent(service, "ada") == ["a"]
 
 
+def test_exports_one_behind_the_other_stay_with_their_users(service: FakeService):
+    lines = [part for user in ("ada", "bob") for part in ({"kind": "header", "user": user}, _event(user))]
+    content = b"".join(json.dumps(part).encode() + b"\n" for part in lines)
+    run(service, content, user=None)
+    assert (sent(service, "ada"), sent(service, "bob")) == (["ada"], ["bob"])
+    service.users.clear()
+    run(service, content, user="eve")  # who is named stands before who is told
+    assert sorted(sent(service, "eve")) == ["ada", "bob"]
+
+
+def _event(text: str) -> dict[str, object]:
+    return {"kind": "event", "event_id": "1-7", "interaction": {"type": "post", "text": text}}
+
+
 def test_other_content_has_other_keys(service: FakeService):
     run(service, post("a"))
     run(service, post("b"))
