@@ -65,7 +65,8 @@ def _reply(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if shape.get("type") == "json_schema":
         return {"content": orjson.dumps(_fill(shape["json_schema"]["schema"], content)).decode()}, "stop"
     text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
-    return {"content": f"You said: {(text.splitlines() or [''])[-1]}"}, "stop"
+    *_, last_line = text.split("\n")
+    return {"content": f"You said: {last_line}"}, "stop"
 
 
 def _fill(schema: dict[str, Any], text: Any) -> Any:
