@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.cases.benchmark import Tally
-from evaluation.cases.cases import read_cases
+from evaluation.cases.cases import find_clusters, read_cases
 from evaluation.conditions import WRITERS, Inference, Protocol
 from evaluation.config import Evaluation
 from evaluation.family.__main__ import app
@@ -196,6 +196,14 @@ def test_rows_that_quote_their_persona_stay_and_are_counted(tmp_path: Path) -> N
     assert "brief." not in out.read_text(encoding="utf-8").lower(), "no persona reaches a row"
     assert len(read_cases(out, limit=None)[0]) == 2
     assert len(train.read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_rows_of_one_question_are_drawn_together(tmp_path: Path) -> None:
+    asked = ["why?", "why?", "how?"]
+    source, out = tmp_path / "student_phd.json", tmp_path / "student_phd_upi.jsonl"
+    source.write_text(json.dumps([psoups() | {"prompt": question} for question in asked]), encoding="utf-8")
+    assert CliRunner().invoke(app, ["selection", str(source), "--out", str(out)]).exit_code == 0
+    assert find_clusters(read_cases(out, limit=None)[0]) == ("questions", asked)
 
 
 # --- the protocol ------------------------------------------------------------------------------
