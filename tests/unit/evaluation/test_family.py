@@ -247,6 +247,8 @@ def test_one_word_sets_the_published_protocol(tmp_path: Path) -> None:
     assert (protocol.prompts, protocol.choice, protocol.history_tokens) == ("alignxplore-plus", "sampled", 16_384)
     own = load(path, Evaluation, ["protocol.name=family"]).protocol
     assert (own.sampling.max_tokens, own.selection_prompts) == (9, "alignxplore-plus")
+    warm = Protocol.model_validate({"name": "family", "sampling": {"temperature": 0.7}}).sampling
+    assert warm == Sampling(max_tokens=4_096, temperature=0.7), "a field beside it leaves the others as they are"
     with pytest.raises(ConfigError, match="streams in two parts"):
         load(path, Evaluation, ["protocol.name=family", "protocol.updates=3"])
 
