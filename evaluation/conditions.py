@@ -113,7 +113,7 @@ class Answering(Sampling):
     thinking: bool = False
 
 
-FAMILY: Final = {
+FAMILY: Final[dict[str, Any]] = {
     "sampling": {"max_tokens": 4_096},
     "prompts": "alignxplore-plus",
     "selection_prompts": "alignxplore-plus",
@@ -166,8 +166,12 @@ class Protocol(Section):
     def _fill_family(cls, values: Any) -> Any:
         if values == "family":
             values = {"name": "family"}
-        is_family = isinstance(values, dict) and values.get("name") == "family"
-        return FAMILY | values if is_family else values
+        if not (isinstance(values, dict) and values.get("name") == "family"):
+            return values
+        sampling = values.get("sampling", {})
+        if isinstance(sampling, dict):
+            sampling = FAMILY["sampling"] | sampling
+        return FAMILY | values | {"sampling": sampling}
 
     @model_validator(mode="after")
     def _check_updates(self) -> Self:

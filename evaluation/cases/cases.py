@@ -1,7 +1,8 @@
 """Held-out users as evaluation reads them: a history and a choice to predict, or a question to answer.
 
-Rows have the UPI form or are benchmark rows (evaluation/cases/benchmark_rows.py). Two more fields of a UPI row
-are optional: "kind", the kind of choice that the target is, and "summary", the text of a perfect summary.
+Rows have the UPI form or are benchmark rows (evaluation/cases/benchmark_rows.py). Three more fields of a UPI row
+are optional: "kind", the kind of choice that the target is, "summary", the text of a perfect summary, and "cluster",
+the name of a group of rows that depend on each other.
 """
 
 import hashlib
@@ -30,6 +31,7 @@ from training.exceptions import DatasetError
 class UserRow(UpiRow):
     target_kind: MaybeText = Field(default="", alias="kind")
     truth: MaybeText = Field(default="", alias="summary")
+    cluster: MaybeText = ""
 
 
 RECOMMENDATION: Final = "recommendation"
@@ -117,6 +119,7 @@ class Case(User):
             kind=row.target_kind or kind or None,
             truth=row.truth or None,
             userid=row.userid or "",
+            cluster=row.cluster,
         )
 
     @classmethod

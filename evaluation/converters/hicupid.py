@@ -23,7 +23,7 @@ from evaluation.cases.benchmark_rows import BenchmarkRow
 from evaluation.cases.table_files import read_json
 from training.data.formats import MaybeText, Record, SomeText
 
-Name = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+Name = Annotated[SomeText, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
 MOST: Final = 500
 """Most messages of one event."""
 
@@ -52,13 +52,13 @@ def convert(folder: Path, plan: Plan, tally: Tally) -> Iterator[BenchmarkRow]:
     questions = _parts(folder, "qa")
     tests = [file for file in questions if "test" in file.name]
     for file in tests or questions:
-        for number, (_, row) in enumerate(read_json(file, tally, "questions", QuestionRow)):
+        for _, row in read_json(file, tally, "questions", QuestionRow):
             dialogues = [dialogue for dialogue in dialogues_of.get(row.owner, {}).values() if dialogue]
             if not dialogues:
                 tally.left_out["questions of users without a dialogue"] += 1
                 continue
             yield BenchmarkRow(
-                userid=f"{row.owner}-{number}",
+                userid=row.owner,
                 benchmark="hicupid",
                 kind=row.type,
                 history=plan.latest([DialogueInteraction(messages=tuple(dialogue[-MOST:])) for dialogue in dialogues]),

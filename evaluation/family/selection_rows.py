@@ -1,7 +1,8 @@
 """AlignX and P-Soups rows as AlignXplore+ evaluates and trains on them.
 
-Every row is evaluated, by its pairs alone; those that quote their persona stay, and are counted. Rows of at least 8
-pairs are users to train on. Source: unify_selection_task.py and the AlignX transformer of AlignX-Family b9b8a9e.
+Every row is evaluated, by its pairs alone; those that quote their persona stay, and are counted. Rows of one question
+are one "cluster", a field beside the published ones. Rows of at least 8 pairs are users to train on. Source:
+unify_selection_task.py and the AlignX transformer of AlignX-Family b9b8a9e.
 """
 
 from pathlib import Path
@@ -28,7 +29,8 @@ def read_selection(file: Path, tally: Tally) -> tuple[list[dict[str, Any]], list
         persona = row.ground_truth_persona.strip().rstrip(".").casefold()
         if persona and any(persona in text.casefold() for pair in [row.target(), *row.pairs] for text in pair.texts()):
             tally.read["rows that quote their persona, kept"] += 1
-        upi.append({"userid": f"{file.stem}_{number}", "history": pairs, "target": _texts(row.target())})
+        user = {"userid": f"{file.stem}_{number}", "cluster": row.prompt}
+        upi.append({**user, "history": pairs, "target": _texts(row.target())})
         if len(pairs) >= LEAST:
             behaviours.append({"uid": len(behaviours), "topic": "alignx", "behaviors": pairs})
     tally.left_out[f"users to train on of fewer than {LEAST} pairs"] += len(upi) - len(behaviours)

@@ -3,8 +3,8 @@
     python -m evaluation.family.win_rate psoups.json MODEL OTHER --judge http://127.0.0.1:8001/v1 --out win.json
 
 Models are checkpoint folders or engines' URLs. Each reads the prompt of its training (`--mode ica` or `pba`). The judge
-reads the user's choices and both answers in both orders; a win counts 1, a tie .5 (evaluation/scoring/answers.py). No
-persona of a row is read. Answers are stored beside `out`: the same command resumes.
+reads the user's choices and both answers in both orders; a win counts 1, a tie .5 (evaluation/scoring/answers.py). The
+interval draws whole questions. No persona of a row is read. Answers are stored beside `out`: the same command resumes.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ async def measure(
         judge=source,
         data=file_source(data),
         mode=mode,
-        score=estimate(values, seed=0),
+        score=estimate(values, seed=0, clusters=[row.prompt for row, _ in prompts]),
         wins=values.count(WIN),
         ties=values.count(TIE),
         losses=values.count(LOSS),

@@ -1,8 +1,10 @@
 """Published figures: AlignXplore+, 8 B parameters, accuracy in %, the judge Qwen3-8B."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+from evaluation.conditions import FAMILY, Protocol
 from evaluation.reporting.collect import Line
 
 
@@ -38,8 +40,18 @@ def list_differences(line: Line, item: Published) -> list[str]:
     protocol, judge = line.result.config.get("protocol", {}), line.result.judge
     same = {
         "rows": line.benchmark in item.upi and not line.result.config.get("limit"),
-        "protocol": protocol.get("name") == "family",
+        "protocol": _is_published(protocol),
         "setting": line.setting in COMPARED,
         "judge": judge is not None and JUDGE.lower() in judge.name.lower(),
     }
     return [name for name, is_same in same.items() if not is_same]
+
+
+def _is_published(protocol: Mapping[str, Any]) -> bool:
+    """Whether each field that the family's protocol sets is as it sets it; prompts may be those of an imported file."""
+    published = Protocol(name="family").model_dump(mode="json")
+    own = {name: protocol.get(name, published[name]) for name in FAMILY}
+    for name in ("prompts", "selection_prompts"):
+        if own[name] != "own":
+            own[name] = published[name]
+    return protocol.get("name") == "family" and all(own[name] == published[name] for name in FAMILY)

@@ -56,6 +56,15 @@ def score_judgement(judgement: Judgement) -> float:
     return WIN if lead > 0 else LOSS
 
 
+def compare_unjudged(first: str, second: str) -> Comparison | None:
+    """Equal replies tie and an empty one loses; None for others, which need a judge."""
+    if first.strip() == second.strip():
+        return Comparison(TIE, None)
+    if not (first.strip() and second.strip()):
+        return Comparison(WIN if first.strip() else LOSS, None)
+    return None
+
+
 async def compare_replies(
     model: Model,
     question: str,
@@ -65,10 +74,8 @@ async def compare_replies(
     prompts: PromptProfile = OWN,
 ) -> Comparison:
     """The first reply against the second; equal ones tie and an empty one loses without a judge."""
-    if first.strip() == second.strip():
-        return Comparison(TIE, None)
-    if not (first.strip() and second.strip()):
-        return Comparison(WIN if first.strip() else LOSS, None)
+    if unjudged := compare_unjudged(first, second):
+        return unjudged
     judgement = await judge(model, question, (first, second), None, tenant=TENANT, history=history, prompts=prompts)
     return Comparison(score_judgement(judgement), judgement.position_bias)
 
@@ -117,12 +124,14 @@ async def measure_answers(
 async def compare_with_references(
     model: Model, questions: Sequence[Question], answers: Sequence[str], inference: Inference
 ) -> list[Comparison]:
-    """`model` judges; `inference` fits the histories."""
+    """`model` judges; `inference` fits the histories that it reads."""
 
     async def compare(index: int) -> Comparison:
-        row = questions[index]
+        row, answer = questions[index], answers[index]
+        if unjudged := compare_unjudged(answer, row.reference):
+            return unjudged
         history = inference.fit_history(index, row.history)
-        return await compare_replies(model, row.question, answers[index], row.reference, history, prompts)
+        return await compare_replies(model, row.question, answer, row.reference, history, prompts)
 
     prompts = load_profile(inference.protocol.selection_prompts)
     return await in_batches(compare, range(len(questions)), inference.protocol.batch, inference.tick)

@@ -130,22 +130,23 @@ def summaries(config: SummariesConfig) -> dict[str, Any]:
 
 
 def measure(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Shares with their intervals: replies that are whole, names in them that are true, and true names in them."""
-    right, wrong, missed = (
-        sum(getattr(outcome, name) for outcome in outcomes) for name in ("right", "wrong", "missed")
-    )
+    """Shares with their intervals: replies that are whole, names in them that are true, and true names in them.
+
+    The names of one reply depend on each other, so the intervals draw whole users.
+    """
     return {
-        "whole": _share([float(not outcome.refused) for outcome in outcomes]),
+        "whole": _share([[float(not outcome.refused)] for outcome in outcomes]),
         "refused": dict(Counter(outcome.refused for outcome in outcomes if outcome.refused)),
-        "true names": _share([1.0] * right + [0.0] * wrong),
-        "found names": _share([1.0] * right + [0.0] * missed),
+        "true names": _share([[1.0] * outcome.right + [0.0] * outcome.wrong for outcome in outcomes]),
+        "found names": _share([[1.0] * outcome.right + [0.0] * outcome.missed for outcome in outcomes]),
     }
 
 
-def _share(values: Sequence[float]) -> dict[str, float] | None:
+def _share(by_user: Sequence[Sequence[float]]) -> dict[str, float] | None:
+    values = [value for own in by_user for value in own]
     if not values:
         return None
-    share = estimate(values)
+    share = estimate(values, clusters=[user for user, own in enumerate(by_user) for _ in own])
     return {"mean": round(share.mean, 4), "low": round(share.low, 4), "high": round(share.high, 4), "n": share.rows}
 
 

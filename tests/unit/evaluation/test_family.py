@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.cases.benchmark import Tally
-from evaluation.cases.cases import read_cases
+from evaluation.cases.cases import find_clusters, read_cases
 from evaluation.conditions import WRITERS, Inference, Protocol
 from evaluation.config import Evaluation
 from evaluation.family.__main__ import app
@@ -198,6 +198,14 @@ def test_rows_that_quote_their_persona_stay_and_are_counted(tmp_path: Path) -> N
     assert len(train.read_text(encoding="utf-8").splitlines()) == 1
 
 
+def test_rows_of_one_question_are_drawn_together(tmp_path: Path) -> None:
+    asked = ["why?", "why?", "how?"]
+    source, out = tmp_path / "student_phd.json", tmp_path / "student_phd_upi.jsonl"
+    source.write_text(json.dumps([psoups() | {"prompt": question} for question in asked]), encoding="utf-8")
+    assert CliRunner().invoke(app, ["selection", str(source), "--out", str(out)]).exit_code == 0
+    assert find_clusters(read_cases(out, limit=None)[0]) == ("questions", asked)
+
+
 # --- the protocol ------------------------------------------------------------------------------
 
 
@@ -239,6 +247,8 @@ def test_one_word_sets_the_published_protocol(tmp_path: Path) -> None:
     assert (protocol.prompts, protocol.choice, protocol.history_tokens) == ("alignxplore-plus", "sampled", 16_384)
     own = load(path, Evaluation, ["protocol.name=family"]).protocol
     assert (own.sampling.max_tokens, own.selection_prompts) == (9, "alignxplore-plus")
+    warm = Protocol.model_validate({"name": "family", "sampling": {"temperature": 0.7}}).sampling
+    assert warm == Sampling(max_tokens=4_096, temperature=0.7), "a field beside it leaves the others as they are"
     with pytest.raises(ConfigError, match="streams in two parts"):
         load(path, Evaluation, ["protocol.name=family", "protocol.updates=3"])
 

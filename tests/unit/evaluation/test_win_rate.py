@@ -8,6 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluation.family.win_rate import WinRate, app, compare
+from evaluation.models import Sampling
+from evaluation.scoring.answers import LOSS, WIN, Comparison
 from tests.unit.evaluation.tastes import RuleModel, local_model
 from tests.unit.training.nano import write_nano
 from training.data.formats import AlignXRow
@@ -47,3 +49,20 @@ def test_the_command_compares_two_checkpoints_and_resumes(tmp_path: Path) -> Non
     refused = CliRunner().invoke(app, [*arguments, "--mode", "pba"])
     assert refused.exit_code == 1
     assert "no row shows anything of its user in mode pba" in refused.output
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rows_of_one_question_are_drawn_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def compare_by_question(rows: list[AlignXRow], *_: object) -> list[Comparison]:
+        return [Comparison(WIN if row.prompt == ROW["prompt"] else LOSS, None) for row in rows]
+
+    monkeypatch.setattr("evaluation.family.win_rate.compare", compare_by_question)
+    monkeypatch.setattr("evaluation.family.win_rate.ANSWER", Sampling(max_tokens=1, thinking=False))
+    model = str(write_nano(tmp_path / "model", hidden=16, spread=0.2))
+    rows = [{**ROW, "prompt": question} for question in (ROW["prompt"], "Which cup?") for _ in range(20)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    out = tmp_path / "win.json"
+    result = CliRunner().invoke(app, [str(tmp_path / "rows.json"), model, model, "--judge", model, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    score = WinRate.read_from(out).score
+    assert (score.mean, score.low, score.high, score.rows) == (0.5, 0.0, 1.0, 40), "two questions, not 40 rows"

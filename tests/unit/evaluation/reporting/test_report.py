@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.conditions import Protocol
 from evaluation.reporting.collect import collect, collect_folder
 from evaluation.reporting.document import Table
 from evaluation.reporting.report import render_report, write
 from evaluation.results import Source
+from services.prompts.profiles import SHIPPED
 from tests.unit.evaluation.reporting.sample_results import conversion, result, samples, scores
 from training.exceptions import ConfigError, DatasetError
 
@@ -91,5 +93,16 @@ def test_a_figure_says_what_of_it_is_not_as_published():
     for said, change in changes.items():
         text = render_report(collect([own.model_copy(update=as_published | change)]))
         assert f"200 rows ({said})" in text
+    family = {"name": "family"}
+    for fields, said in (
+        ({"choice": "forced"}, "protocol"),
+        ({"history_tokens": 4_096}, "protocol"),
+        ({"sampling": {"temperature": 0.1}}, "protocol"),
+        ({"selection_prompts": "own"}, "protocol"),
+        ({"prompts": str(SHIPPED), "flip": 0.1, "seed": 1}, "comparable"),
+    ):
+        stored = {"protocol": Protocol.model_validate(family | fields).model_dump(mode="json")}
+        text = render_report(collect([own.model_copy(update=as_published | {"config": stored})]))
+        assert f"200 rows ({said})" in text, fields
     other = result("mind", {"full": scores(0.7)}).model_copy(update=as_published)
     assert "200 rows (rows)" in render_report(collect([other]))

@@ -170,6 +170,14 @@ def test_an_empty_answer_loses_and_the_reference_itself_ties_unasked(tmp_path: P
     assert (scores.empty, scores.position_bias, engine.chosen) == (2, None, [])
 
 
+def test_a_history_counts_as_shortened_where_the_judge_reads_it(tmp_path: Path) -> None:
+    engine, protocol = Answering(replies=["", f" {REFERENCE}", "Some tea."]), Protocol(history_tokens=1)
+    with local_model(engine, tokens=len) as model:
+        judging = Judging(model, model, protocol, ProgressBar())
+        _, inference = asyncio.run(measure_answers("none", questions(tmp_path, 3), judging))
+    assert inference.shortened == {2}, "an empty answer and the reference itself need no judge"
+
+
 # --- rows --------------------------------------------------------------------------------------
 
 

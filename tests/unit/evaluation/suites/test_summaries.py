@@ -3,7 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 
-from evaluation.suites.summaries import HeldOutUser, SummariesConfig, judge_reply, make_users, measure
+from evaluation.suites.summaries import HeldOutUser, Outcome, SummariesConfig, judge_reply, make_users, measure
 
 
 def draw_users(users: int) -> list[HeldOutUser]:
@@ -33,3 +33,9 @@ def test_a_reply_without_reasoning_is_refused_for_its_form() -> None:
     [user] = draw_users(1)
     outcome = judge_reply(user, user.target)
     assert (outcome.refused, outcome.right, outcome.wrong) == ("form", 0, 0)
+
+
+def test_the_names_of_one_reply_are_drawn_together() -> None:
+    figures = measure([Outcome("", "", right=8), Outcome("", "", wrong=8, missed=8)])
+    for name in ("true names", "found names"):
+        assert figures[name] == {"mean": 0.5, "low": 0.0, "high": 1.0, "n": 16}, "two users, not 16 names"
