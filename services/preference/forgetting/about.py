@@ -11,8 +11,10 @@ from services.statements.normalize import UNSPACED
 
 _WORD: Final = re.compile(r"\w+")
 _UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
-_FORM: Final = {"type", "source", "role", "occurred_at"}
-"""Fields that tell of an event's form."""
+_FORM: Final[dict[str, Any]] = {
+    "type": True, "source": True, "occurred_at": True, "messages": {"__all__": {"role"}},
+}  # fmt: skip
+"""Fields that tell of an event's form; those of the same names in an item or in `metadata` are the caller's own."""
 
 
 class About:
@@ -38,9 +40,8 @@ def read_texts(event: Interaction) -> str:
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in _FORM:
-                yield from _strings(inner)
+        for inner in value.values():
+            yield from _strings(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from _strings(inner)
