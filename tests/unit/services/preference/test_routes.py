@@ -183,6 +183,19 @@ async def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
         assert answer.headers["Retry-After"] == "5"
 
 
+async def test_a_call_that_no_backlog_holds_is_too_large_and_leaves_nothing(redis_url: str) -> None:
+    async with serving(redis_url, queue={"user_backlog": 2}) as served:
+        answer = await served.put("a", "b", "c")
+        found = problem(answer, 413, "payload_too_large")
+        assert (found["limit"], found["errors"]) == (2, [{"field": "events", "message": "at most 2 a call"}])
+        assert "Retry-After" not in answer.headers
+        assert await served.bench.user_keys() == []
+        assert await served.bench.idle()
+        problem(await served.http.get(PREFERENCES), 404, "user_unknown")
+        await served.put("a", "b")
+        problem(await served.put("c", "d", "e"), 413, "payload_too_large")
+
+
 async def test_a_silent_redis_is_a_503(own_redis: OwnRedis) -> None:
     async with serving(own_redis.url) as served:
         await served.put("a")
