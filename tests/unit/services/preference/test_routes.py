@@ -339,11 +339,24 @@ async def test_every_list_is_paged(suite: Served) -> None:
 )
 async def test_a_bad_cursor_is_refused(served: Served, cursor: str) -> None:
     await served.put("a")
-    for path in (EVENTS, "/v1/users/ada/dead-letters"):
-        problem(await served.http.get(path, params={"after": cursor}), 422, "invalid_request")
+    for path, order in ((EVENTS, "asc"), (EVENTS, "desc"), ("/v1/users/ada/dead-letters", "asc")):
+        problem(await served.http.get(path, params={"after": cursor, "order": order}), 422, "invalid_request")
     if cursor.isascii():
         headers = {"Last-Event-ID": cursor}
         problem(await served.http.get(f"{PREFERENCES}/stream", headers=headers), 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("cursor", "order", "events"),
+    [
+        *((cursor, order, events) for cursor in ("0", "0-0", "00-0") for order, events in (("asc", 1), ("desc", 0))),
+        *(("-".join(["9" * 19] * 2), order, events) for order, events in (("asc", 0), ("desc", 1))),
+    ],
+)
+async def test_nothing_lies_beyond_either_end(served: Served, cursor: str, order: str, events: int) -> None:
+    await served.put("a")
+    answer = await served.http.get(EVENTS, params={"after": cursor, "order": order})
+    assert (answer.status_code, len(answer.json()["events"]), answer.json()["next"]) == (200, events, None)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=0", f"before={HUGE}"])
