@@ -139,7 +139,7 @@ class QueueSettings(Block):
     max_wait_ms: int = Field(default=2_000, ge=0)
     """…but at the latest this long after it became due."""
     user_backlog: int = Field(default=1_000, ge=1)
-    """Events of one user that may wait; more answer 429."""
+    """Events of one user that may wait; more answer 429, a call with more than that 413."""
     shard_backlog: int = Field(default=100_000, ge=1)
     """Users of one shard whose update may be due; events of further users answer 503."""
     lease_ms: int = Field(default=15_000, ge=100)

@@ -247,8 +247,8 @@ class TenantSettings(UpdateCadence, TrialSettings, PrivacySettings, OutcomeSetti
     none of them is served, the tenant's chats take no `axes`."""
 
     user_events_per_hour: PositiveInt | None = None
-    """Events of one user that are taken in an hour; more answer 429, and a backfill does not count. It bounds how far a
-    flood of events moves what is known of a user. Default: no bound."""
+    """Events of one user that are taken in an hour; more answer 429, a call with more than that 413. A backfill does
+    not count. It bounds how far a flood of events moves what is known of a user. Default: no bound."""
 
     tokens_per_day: TokenLimit | None = None
     """Tokens of prompts and answers that the tenant's calls to the engine may take in a day of UTC. Beyond it chats

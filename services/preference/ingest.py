@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from alignx.schemas.interactions import Interaction
 from alignx.schemas.summaries import PreferenceChange, SummaryVersion
 from alignx.schemas.tenants import TenantSettings
-from services.errors import AlignXError, PayloadTooLarge
+from services.errors import AlignXError, PayloadTooLarge, UserUnknown
 from services.outcomes.served import Outcomes
 from services.preference.cadence import News, estimate_tokens, is_own_words, surprise_bits
 from services.preference.drift import Drift, detect_drift
@@ -179,8 +179,11 @@ class Ingest:
         logger.info("preferences changed", extra={"tenant": tenant, "comparisons": drift.comparisons})
 
     async def _choice_time(self, tenant: str, user: str, back: int) -> datetime:
-        """When the choice was received that is `back` choices behind the newest, as far as the last page shows."""
+        """When the choice was received that is `back` choices behind the newest, as far as the last page shows. Raises
+        UserUnknown where none is kept any more."""
         events = await self.store.events_before(tenant, user, "+", _DRIFT_PAGE)
+        if not events:
+            raise UserUnknown
         for event in reversed(events):
             back -= bool(event.interaction.pairs())
             if back <= 0:

@@ -24,6 +24,7 @@ from services.engine.choice.fusion import KEEP, MAX_GAIN
 from services.errors import (
     BacklogFull,
     IdempotencyMismatch,
+    PayloadTooLarge,
     QueueFull,
     ResponseUnknown,
     StaleVersion,
@@ -92,12 +93,14 @@ class Queue:
 
     async def append(self, tenant: str, user: str, new: Append) -> AppendResult | None:
         """Stores the events and the profile if the user is still at the stamp; None if not.
-        Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch, ResponseUnknown."""
+        Raises BacklogFull, UserLimited, QueueFull, IdempotencyMismatch, ResponseUnknown; PayloadTooLarge for more
+        events than a wait could let in."""
         keys = self.keys.user(tenant, user)
         names = [keys.state, keys.log, keys.ready, keys.idempotency, keys.profile, keys.quality, keys.calls]
         names += [keys.unread, keys.index, keys.chats]
         more = new.arguments() | {"member": keys.member, "user": user, "tenant": keys.tenant}
         answer = await self._ask("append", names, new.profile, *new.events, **more)
+        most = min(self.settings.user_backlog, new.max_hourly or self.settings.user_backlog)
         match answer["status"]:
             case "OK" | "REPLAY" as status:
                 return AppendResult(
@@ -107,6 +110,12 @@ class Queue:
                 raise ResponseUnknown
             case "MISMATCH":
                 raise IdempotencyMismatch
+            case "FULL" | "LIMITED" if len(new.events) > most:
+                raise PayloadTooLarge(
+                    f"events: {len(new.events)} interactions in one call; the limit for one user is {most}.",
+                    errors=[{"field": "events", "message": f"at most {most} a call"}],
+                    limit=most,
+                )
             case "FULL":
                 raise self._backlog_full(answer["pending"], len(new.events))
             case "LIMITED":

@@ -193,6 +193,8 @@ class PreferenceService:
         await self.store.state(tenant, user)
         if order == "asc":
             events = await self.store.events(tenant, user, after, limit)
+        elif after and parse_event_id(after) == (0, 0):  # Redis takes no range before the least id
+            events = []
         else:
             events = (await self.store.events_before(tenant, user, f"({after}" if after else "+", limit))[::-1]
         return InteractionList(events=tuple(events), next=events[-1].event_id if len(events) == limit else None)

@@ -7,12 +7,18 @@ from typing import Any, Final
 
 from alignx.schemas.interactions import Interaction
 from services.errors import InvalidRequest
-from services.statements.normalize import UNSPACED
+from services.statements.normalize import MARKS, UNSPACED
 
-_WORD: Final = re.compile(r"\w+")
-_UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
-_FORM: Final = {"type", "source", "role", "occurred_at"}
-"""Fields that tell of an event's form."""
+_WORD: Final = re.compile(rf"\w+(?:[{MARKS}]+\w*)*")
+_UNSPACED: Final = re.compile(rf"[{UNSPACED}\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
+"""Scripts that set no space between words: Chinese, Japanese, Thai, Lao, Burmese, Khmer."""
+_NO_MARK: Final = rf"(?![{MARKS}])"
+_GLYPH: Final = re.compile("[\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""What joins letters or chooses between forms of one, and is no part of a word."""
+_FORM: Final[dict[str, Any]] = {
+    "type": True, "source": True, "occurred_at": True, "messages": {"__all__": {"role"}},
+}  # fmt: skip
+"""Fields that tell of an event's form; those of the same names in an item or in `metadata` are the caller's own."""
 
 
 class About:
@@ -27,8 +33,10 @@ class About:
     def matches(self, text: str) -> bool:
         folded = _fold(text)
         present = set(_WORD.findall(folded))
-        # A script without spaces shows no ends of words.
-        return all(word in present or (_UNSPACED.search(word) and word in folded) for word in self.words)
+        # A script without spaces shows no ends of words, but no letter ends before its marks.
+        return all(
+            word in present or (_UNSPACED.search(word) and re.search(word + _NO_MARK, folded)) for word in self.words
+        )
 
 
 def read_texts(event: Interaction) -> str:
@@ -38,9 +46,8 @@ def read_texts(event: Interaction) -> str:
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
-        for name, inner in value.items():
-            if name not in _FORM:
-                yield from _strings(inner)
+        for inner in value.values():
+            yield from _strings(inner)
     elif isinstance(value, list):
         for inner in value:
             yield from _strings(inner)
@@ -49,4 +56,4 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+    return _GLYPH.sub("", unicodedata.normalize("NFKC", text).casefold())

@@ -24,7 +24,7 @@ class AgeLimits:
     def read(cls, settings: TenantSettings, now_ms: int) -> "AgeLimits | None":
         """None where all events are kept."""
         limits: dict[str, int] = {
-            kind: now_ms - int(age[:-1]) * _UNIT_MS[age[-1]] for kind, age in settings.event_ttl.items()
+            kind: max(0, now_ms - int(age[:-1]) * _UNIT_MS[age[-1]]) for kind, age in settings.event_ttl.items()
         }
         return cls(limits) if limits else None
 

@@ -24,6 +24,7 @@ from services.errors import UserUnknown
 from services.preference.forgetting.age_limits import AgeLimits
 from services.preference.forgetting.forget_events import forget_events
 from services.preference.queue import KEEP_DEAD_LETTERS, Queue
+from services.server.app import STORE_FAULTS
 from services.settings import Settings
 from services.storage.aof_rewrite import AofRewriter
 from services.storage.audit_log import AuditLog
@@ -51,7 +52,7 @@ class ExpiryMetrics:
         counter = partial(Counter, registry=registry)
         self.events = counter("alignx_expired_events", "Events forgotten because they were older than event_ttl")
         self.users = counter("alignx_expired_users", "Users of whom a sweep has forgotten such events")
-        self.failures = counter("alignx_expiry_failures", "Users whom a sweep has left to the next one")
+        self.failures = counter("alignx_expiry_failures", "Users, or tenants, whom a sweep has left to the next one")
         self.sweeps = counter("alignx_expiry_sweeps", "Shards swept for such events")
 
 
@@ -91,13 +92,21 @@ class EventExpiry:
                 await asyncio.sleep(_POLL_S)
 
     async def sweep(self, now_ms: int) -> None:
-        """Sweeps the shards that are due, as at a moment. Raises the errors of Redis: the shard is then swept anew."""
+        """Sweeps the shards that are due, as at a moment. Raises STORE_FAULTS: the shard is then swept anew."""
         for shard in range(self.store.keys.shards):
             key = self.store.keys.expiry(shard)
             if await self._redis.set(key, self._name, nx=True, ex=LEASE_S):
                 for tenant in await self._redis.zrange(TENANTS, 0, -1):
-                    if limits := AgeLimits.read(await self.tenants.read(tenant), now_ms):
-                        await self._sweep_tenant(shard, tenant, limits)
+                    try:
+                        if limits := AgeLimits.read(await self.tenants.read(tenant), now_ms):
+                            await self._sweep_tenant(shard, tenant, limits)
+                    except STORE_FAULTS:
+                        raise
+                    except Exception as error:  # of one tenant, which must not keep the others' events
+                        self.metrics.failures.inc()
+                        logger.warning(
+                            "a tenant's old events stay until the next sweep", extra={"error": type(error).__name__}
+                        )
                 await self._redis.set(key, self._name, ex=self.settings.retention.sweep_s)
                 self.metrics.sweeps.inc()
 
@@ -153,7 +162,7 @@ class EventExpiry:
                 removed = await forget_events(self.store, self.queue, tenant, user, limits)
         except UserUnknown:  # erased meanwhile
             return 0
-        except RedisError:
+        except STORE_FAULTS:
             raise
         except Exception as error:  # of one user, which must not keep the others' events
             self.metrics.failures.inc()

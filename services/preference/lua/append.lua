@@ -47,8 +47,8 @@ end
 if table.concat({born or '0', events, fields[7] or '0'}, ':') ~= arguments.stamp then return answer('MOVED') end
 local news = arguments.news
 if pending + count > settings.user_backlog then
-  -- The caller can go on once the first part is read.
-  if not owner then
+  -- The caller can go on once the first part is read; no wait lets in what alone is too much.
+  if not owner and count <= settings.user_backlog then
     mark_due(state, now)
     redis.call('ZADD', ready, 'LT', math.max(now, tonumber(fields[6] or 0)), arguments.member)
   end

@@ -5,6 +5,7 @@ contradicts it fails the check `pin`. A sentence on a denied subject is dropped 
 (check `sensitive`). Pure functions.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -20,8 +21,9 @@ from services.prompts.replies.lexicon import Reading
 from services.prompts.replies.summary_checks import drop_sentences
 from services.prompts.sentences import split_sentences
 from services.statements.clauses import read_clauses
-from services.statements.normalize import fold
+from services.statements.normalize import WORD, fold
 
+_WORD: Final = re.compile(WORD)
 _AGAINST: Final = 1.0
 """Log-odds, by the pinned text alone, from which on a claim contradicts it: its topic as a whole, not half of it."""
 _LEAST_WISH: Final = 20
@@ -113,7 +115,7 @@ def _read_topics(text: str) -> list[tuple[str, bool]]:
 
 def normalise_sentence(sentence: str) -> str:
     """The form by which two sentences are one and the same."""
-    return " ".join("".join(char if char.isalnum() else " " for char in fold(sentence)).split())
+    return " ".join(_WORD.findall(fold(sentence)))
 
 
 def read_styles(sentence: str) -> dict[str, float]:

@@ -17,7 +17,7 @@ from alignx.schemas.interactions import (
 )
 from alignx.schemas.items import ItemFields
 from alignx.schemas.tenants import TenantSettings, UpdateCadence
-from services.errors import BacklogFull, UserLimited
+from services.errors import BacklogFull, PayloadTooLarge, UserLimited
 from services.preference.cadence import News, is_own_words, surprise_bits
 from services.preference.ingest import Ingest
 from services.preference.queue_records import AppendResult
@@ -352,6 +352,9 @@ async def test_a_flood_of_one_users_events_is_bounded_by_the_hour(rig: Rig) -> N
     flood = [chose("a", "b")] * 2
     await ingest.append(TENANT, USER, flood, idempotency_key="k")
     assert (await ingest.append(TENANT, USER, flood, idempotency_key="k")).replayed
+    with pytest.raises(PayloadTooLarge) as too_large:  # no hour takes it
+        await ingest.append(TENANT, USER, flood * 2)
+    assert (too_large.value.extensions, too_large.value.retry_after) == ({"limit": 3}, None)
     with pytest.raises(UserLimited) as caught:
         await ingest.append(TENANT, USER, flood)
     assert (caught.value.extensions, 0 < (caught.value.retry_after or 0) <= 3_600) == ({"limit": 3}, True)

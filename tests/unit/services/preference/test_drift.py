@@ -8,11 +8,13 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from alignx.schemas.interactions import ComparisonInteraction
+from alignx.schemas.summaries import StoredInteraction
 from services.preference.drift import Drift, detect_drift
 from services.preference.queue import Queue
 from services.profile.fold import fold
 from services.profile.statistics import EMPTY
 from services.storage.prequential import CHANGE, WINDOW, encode_window
+from services.storage.users import Store
 from tests.unit.services.preference.served import EVENTS, PREFERENCES, Served
 from tests.unit.services.preference.updates.test_regression import short_choice
 
@@ -67,6 +69,24 @@ async def test_events_are_accepted_although_their_change_cannot_be_recorded(
     found = (await served.http.get(PREFERENCES)).json()
     assert (found["changed"], found["events_total"]) == (None, 60)
     assert "a change of preferences was not recorded" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_events_are_accepted_although_their_user_is_erased_before_the_change_is_dated(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events_before = Store.events_before
+
+    async def erase(store: Store, tenant: str, user: str, end: str, limit: int) -> list[StoredInteraction]:
+        assert await served.bench.queue.forget(tenant, user)
+        return await events_before(store, tenant, user, end, limit)
+
+    source = random.Random(7)
+    monkeypatch.setattr(Store, "events_before", erase)
+    for short in (True, False):
+        events = [_choice(short, source).model_dump(mode="json", exclude_none=True) for _ in range(30)]
+        assert (await served.http.post(EVENTS, json={"events": events})).status_code == 202
+    assert (await served.http.get(PREFERENCES)).status_code == 404
 
 
 @pytest.mark.anyio

@@ -183,6 +183,19 @@ async def test_a_full_backlog_says_when_to_come_back(redis_url: str) -> None:
         assert answer.headers["Retry-After"] == "5"
 
 
+async def test_a_call_that_no_backlog_holds_is_too_large_and_leaves_nothing(redis_url: str) -> None:
+    async with serving(redis_url, queue={"user_backlog": 2}) as served:
+        answer = await served.put("a", "b", "c")
+        found = problem(answer, 413, "payload_too_large")
+        assert (found["limit"], found["errors"]) == (2, [{"field": "events", "message": "at most 2 a call"}])
+        assert "Retry-After" not in answer.headers
+        assert await served.bench.user_keys() == []
+        assert await served.bench.idle()
+        problem(await served.http.get(PREFERENCES), 404, "user_unknown")
+        await served.put("a", "b")
+        problem(await served.put("c", "d", "e"), 413, "payload_too_large")
+
+
 async def test_a_silent_redis_is_a_503(own_redis: OwnRedis) -> None:
     async with serving(own_redis.url) as served:
         await served.put("a")
@@ -326,11 +339,24 @@ async def test_every_list_is_paged(suite: Served) -> None:
 )
 async def test_a_bad_cursor_is_refused(served: Served, cursor: str) -> None:
     await served.put("a")
-    for path in (EVENTS, "/v1/users/ada/dead-letters"):
-        problem(await served.http.get(path, params={"after": cursor}), 422, "invalid_request")
+    for path, order in ((EVENTS, "asc"), (EVENTS, "desc"), ("/v1/users/ada/dead-letters", "asc")):
+        problem(await served.http.get(path, params={"after": cursor, "order": order}), 422, "invalid_request")
     if cursor.isascii():
         headers = {"Last-Event-ID": cursor}
         problem(await served.http.get(f"{PREFERENCES}/stream", headers=headers), 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("cursor", "order", "events"),
+    [
+        *((cursor, order, events) for cursor in ("0", "0-0", "00-0") for order, events in (("asc", 1), ("desc", 0))),
+        *(("-".join(["9" * 19] * 2), order, events) for order, events in (("asc", 0), ("desc", 1))),
+    ],
+)
+async def test_nothing_lies_beyond_either_end(served: Served, cursor: str, order: str, events: int) -> None:
+    await served.put("a")
+    answer = await served.http.get(EVENTS, params={"after": cursor, "order": order})
+    assert (answer.status_code, len(answer.json()["events"]), answer.json()["next"]) == (200, events, None)
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "before=0", f"before={HUGE}"])

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import ValidationError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.summaries import DeadLetter
@@ -247,6 +248,48 @@ async def test_every_page_of_users_is_swept_and_one_that_fails_holds_up_nobody(
             await bench.store.state(TENANT, "user2")
 
 
+async def _set_age(old: Aging, tenant: str, age: str) -> None:
+    await TenantSettingsStore(old.served.bench.redis, TenantSettings()).patch(tenant, {"event_ttl": {"*": age}})
+
+
+async def test_an_age_from_before_1970_keeps_everything_and_holds_up_no_other_tenant(redis_url: str) -> None:
+    async with aging(redis_url, limits={"event_ttl": {"*": "36500d"}}) as old:
+        bench = old.served.bench
+        await _set_age(old, "other", "30d")
+        for tenant in (TENANT, "other"):
+            await bench.put(SAID, tenant=tenant)
+        await old.sweep(31)
+        assert [await bench.texts(tenant=tenant) for tenant in (TENANT, "other")] == [[SAID], []]
+        assert old.count("alignx_expiry_failures_total") == 0
+
+
+async def test_a_tenant_that_cannot_be_swept_is_counted_and_holds_up_no_other(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aging(redis_url) as old:
+        bench = old.served.bench
+        await _set_age(old, "other", "30d")
+        await bench.put(SAID, tenant="other")
+        await bench.redis.set(bench.keys().index, SAID)  # a list of users that is none
+        await old.sweep(31)
+        assert await bench.texts(tenant="other") == []
+        assert (old.count("alignx_expiry_failures_total"), old.count("alignx_expiry_sweeps_total")) == (1, 1)
+        assert [record.message for record in caplog.records] == ["a tenant's old events stay until the next sweep"]
+        assert MARK not in str(vars(caplog.records[0]))
+
+
+async def test_a_sweep_without_redis_is_not_counted_as_done(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with aging(redis_url) as old:
+
+        async def fail(*_: object) -> None:
+            raise RedisConnectionError
+
+        monkeypatch.setattr(old.expiry, "_sweep_tenant", fail)
+        with pytest.raises(RedisConnectionError):
+            await old.sweep(31)
+        assert (old.count("alignx_expiry_failures_total"), old.count("alignx_expiry_sweeps_total")) == (0, 0)
+
+
 async def test_a_worker_forgets_what_is_too_old(redis_url: str) -> None:
     async with aging(redis_url, limits={"event_ttl": {"*": "1h"}}) as old:
         bench = old.served.bench
@@ -290,6 +333,9 @@ def test_an_age_is_read_by_type_and_without_one_nothing_is_too_old() -> None:
     assert limits.is_past(f"{100 * DAY_MS}-0", "statement")
     letter = DeadLetter(event_id="5-0", error="e", failed_at="2026-01-01T00:00:00Z", interaction=None)
     assert limits.is_past_dead(letter)
+    oldest = AgeLimits.read(TenantSettings(event_ttl={"*": "99999d"}), now)
+    assert oldest is not None
+    assert oldest.latest == 0
 
 
 @pytest.mark.parametrize("ttl", [{"click": "0d"}, {"click": "90"}, {"view": "90d"}, {"*": "90 days"}, {"click": 90}])

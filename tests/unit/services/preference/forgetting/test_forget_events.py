@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from alignx.schemas.interactions import INTERACTION
 from alignx.schemas.webhooks import WebhookRequest
 from services.admin.backup import write_backup
 from services.admin.restore import Restore, Selection
 from services.preference import queue_records
-from services.preference.forgetting.about import About, read_texts
 from services.preference.forgetting.trim_log import trim_log
 from services.preference.live import LiveText
 from services.preference.webhooks.endpoint_store import EndpointStore
@@ -408,13 +406,3 @@ async def test_events_are_forgotten_on_a_cluster(tmp_path: Path) -> None:
             event_id = (await served.learn(SAID, user=user))["ids"][0]
             receipt = (await served.http.delete(f"/v1/users/{user}/events/{event_id}")).json()
             assert (receipt["event_ids"], receipt["versions"]) == ([event_id], 1)
-
-
-def test_about_goes_by_whole_words_in_any_script() -> None:
-    assert About("Crème  BRÛLÉE").matches("a crème brûlée, please")
-    assert not About("tea").matches("a team")
-    assert About("日本茶").matches("私は日本茶が好きです")
-    purchase = INTERACTION.validate_python({"type": "purchase", "source": "shop", "item": {"id": "7", "title": "Tea"}})
-    assert About("7 tea").matches(read_texts(purchase))
-    assert not About("purchase").matches(read_texts(purchase))
-    assert not About("shop").matches(read_texts(purchase))

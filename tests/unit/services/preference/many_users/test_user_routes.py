@@ -121,6 +121,13 @@ async def test_after_a_line_to_be_sent_again_the_user_s_others_are_too(redis_url
         assert await served.bench.texts("ada") == ["a"]  # "e" would fit, and come before "b"
 
 
+async def test_a_line_that_no_wait_lets_in_holds_up_no_other(redis_url: str) -> None:
+    async with serving(redis_url, queue={"user_backlog": 2}) as served:
+        rows = await send(served, line("ada", "a", "b", "c"), line("ada", "d"))
+        assert [(row["status"], "retry_after" in row) for row in rows] == [(413, False), (202, False)]
+        assert await served.bench.texts("ada") == ["d"]
+
+
 async def test_without_redis_not_every_line_is_tried(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 

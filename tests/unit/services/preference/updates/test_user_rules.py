@@ -4,7 +4,7 @@ import pytest
 
 from alignx.schemas.interactions import StatementInteraction
 from services.errors import UnusableReply
-from services.preference.updates.user_rules import UserRules, read_styles
+from services.preference.updates.user_rules import UserRules, normalise_sentence, read_styles
 from services.profile.fold import apply_own_text, fold
 from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY
@@ -106,3 +106,22 @@ def test_styles_of_a_sentence() -> None:
     assert read_styles("Der Nutzer bevorzugt lange Antworten.") == {"length": 1.0}
     assert read_styles("On weekdays the user prefers short answers.") == {}
     assert read_styles("The user likes jazz.") == {}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "other"),
+    [
+        ("मुझे खीर पसंद है।", "मुझे खीरा पसंद है।"),
+        ("எனக்கு கல் பிடிக்கும்", "எனக்கு கலை பிடிக்கும்"),
+        ("ฉันชอบปู", "ฉันชอบปู่"),
+    ],
+)
+def test_marks_tell_sentences_apart(sentence: str, other: str) -> None:
+    assert normalise_sentence(sentence) == normalise_sentence(f" {sentence}! ")
+    assert normalise_sentence(sentence) != normalise_sentence(other)
+
+
+def test_a_sentence_without_marks_is_its_letters_and_digits() -> None:
+    """Ids of stored claims are hashes of it."""
+    assert normalise_sentence("I like snake_case, 2 te\xadas & CAFE\u0301 ☕\ufe0f!") == "i like snake case 2 teas café"
+    assert normalise_sentence("私は日本茶が好き。") == "私は日本茶が好き"
