@@ -51,7 +51,7 @@ class StageTrainer:
         self._config = config
         self._bucket = bucket
         self.progress = Progress()
-        callbacks = [self.progress, SaveCheck(), PartLimit(config.run.hours)]
+        callbacks = [self.progress, EpochOrder(), SaveCheck(), PartLimit(config.run.hours)]
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
         if config.model.lora and config.model.lora.start:
             load_adapter(self.model, config.model.lora.start)
@@ -135,6 +135,17 @@ class StageTrainer:
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Writes none during the training; the card follows the finished checkpoint (training/finish.py)."""
+
+
+class EpochOrder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Tells the sampler its epoch: after a resumption, transformers and accelerate do not reach that of several
+    processes, which lies below a SkipBatchSampler and a BatchSamplerShard."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, *, train_dataloader: Any, **kwargs: Any) -> None:
+        batches = train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        batches.sampler.set_epoch(int(state.epoch or 0))
 
 
 class PartLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

@@ -27,7 +27,7 @@ class Bucketed(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torch is
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader."""
+        """Called by the trainer."""
         self.epoch = epoch
 
     def __len__(self) -> int:
