@@ -117,7 +117,8 @@ class Run(Section):
     """The folder of the finished checkpoint; the work in progress is in `<output>.run`."""
     seed: Annotated[int, Field(ge=0)] = 0
     resume: bool = True
-    """Continues from the newest complete checkpoint of an interrupted run of the same configuration."""
+    """Continues from the newest complete checkpoint of an interrupted run of the same configuration on as many
+    processes."""
     save_every: PositiveInt = 200
     """Optimizer steps between checkpoints to resume from."""
     keep: PositiveInt = 2
