@@ -125,7 +125,7 @@ class Run(Section):
     """How many of those stay on disk."""
     hours: Annotated[float, Field(gt=0)] | None = None
     """Ends this part of the run at the first such checkpoint after these hours, with status 75; the same command goes
-    on from it."""
+    on from it. Torchrun makes the status 1, training.runs.torchrun keeps it."""
     log_every: PositiveInt = 10
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of the arithmetic (autocast); weights have `model.dtype`."""

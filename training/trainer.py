@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, TrainerCallback
 
 from training.checkpoint import (
@@ -149,13 +150,14 @@ class EpochOrder(TrainerCallback):  # type: ignore[misc]  # transformers is unty
 
 
 class PartLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Stops at the first checkpoint after so many hours, counted from its making."""
+    """Stops at the first checkpoint after so many hours, counted from its making in the first process."""
 
     def __init__(self, hours: float | None) -> None:
         self._ends = math.inf if hours is None else time.monotonic() + 3600 * hours
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if time.monotonic() > self._ends and state.global_step < state.max_steps:
+        [is_over] = broadcast_object_list([time.monotonic() > self._ends])
+        if is_over and state.global_step < state.max_steps:
             control.should_training_stop = True
 
 
