@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from training.config import Stage, flatten
+from training.config import Stage, devices, flatten
 from training.data.whole_file import replace_file
 from training.exceptions import CheckpointError, warn_on_failure
 
@@ -34,6 +34,8 @@ NOT_IN_FINGERPRINT: Final = frozenset(
     {"output", "resume", "save_every", "keep", "hours", "log_every", "tensorboard", "final_weights", "memory"}
 )
 """Fields of [run] that may change between an interruption and the resumption."""
+PROCESSES: Final = "number of processes"
+"""In the fingerprint, since the order of the rows depends on it. A run of before that has none, and may go on."""
 HASHED_BYTES: Final = 64 << 20
 """Of larger files of a base model only the size is compared."""
 DISK_MESSAGES: Final = (
@@ -193,7 +195,8 @@ def remove(path: Path) -> None:
 def resume_point(config: Stage) -> Path | None:
     """The checkpoint to resume this run from; None starts from the beginning.
 
-    Raises CheckpointError when the folder holds a checkpoint of a run under another configuration.
+    Raises CheckpointError when the folder holds a checkpoint of a run under another configuration or on another number
+    of processes.
     """
     from accelerate import PartialState  # absent where checkpoints are only written, as in .venv-engine
 
@@ -212,7 +215,8 @@ def _resume_point(config: Stage) -> Path | None:
     path, mine = folder / FINGERPRINT, fingerprint(config)
     theirs = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if newest:
-        differing = sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
+        known = {PROCESSES: mine[PROCESSES]} | theirs
+        differing = sorted(name for name in mine.keys() | known.keys() if mine.get(name) != known.get(name))
         if differing:
             raise CheckpointError(
                 f"{newest} is of a run under another configuration; these differ: {', '.join(differing)}. "
@@ -225,12 +229,13 @@ def _resume_point(config: Stage) -> Path | None:
 
 
 def fingerprint(config: Stage) -> dict[str, Any]:
-    """All that the loss depends on, flat: fields by name, data by size, the base by content."""
+    """All that the loss depends on, flat: fields by name, data by size, the base by content, the processes."""
     values = config.model_dump(mode="json")
     values["run"] = {name: value for name, value in values["run"].items() if name not in NOT_IN_FINGERPRINT}
     flat = dict(flatten(values))
     flat["data.train (contents)"] = [_sizes(path) for path in config.data.train]
     flat["model.path (contents)"] = _contents(Path(config.model.path))
+    flat[PROCESSES] = devices()
     return flat
 
 

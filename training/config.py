@@ -117,14 +117,15 @@ class Run(Section):
     """The folder of the finished checkpoint; the work in progress is in `<output>.run`."""
     seed: Annotated[int, Field(ge=0)] = 0
     resume: bool = True
-    """Continues from the newest complete checkpoint of an interrupted run of the same configuration."""
+    """Continues from the newest complete checkpoint of an interrupted run of the same configuration on as many
+    processes."""
     save_every: PositiveInt = 200
     """Optimizer steps between checkpoints to resume from."""
     keep: PositiveInt = 2
     """How many of those stay on disk."""
     hours: Annotated[float, Field(gt=0)] | None = None
     """Ends this part of the run at the first such checkpoint after these hours, with status 75; the same command goes
-    on from it."""
+    on from it. Torchrun makes the status 1, training.runs.torchrun keeps it."""
     log_every: PositiveInt = 10
     precision: Literal["fp32", "bf16"] = "bf16"
     """Of the arithmetic (autocast); weights have `model.dtype`."""

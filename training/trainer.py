@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
 from transformers import PrinterCallback, TrainerCallback
 
 from training.checkpoint import (
@@ -51,7 +52,7 @@ class StageTrainer:
         self._config = config
         self._bucket = bucket
         self.progress = Progress()
-        callbacks = [self.progress, SaveCheck(), PartLimit(config.run.hours)]
+        callbacks = [self.progress, EpochOrder(), SaveCheck(), PartLimit(config.run.hours)]
         super().__init__(model=config.model.path, peft_config=lora_config(config), callbacks=callbacks, **arguments)  # type: ignore[call-arg]
         if config.model.lora and config.model.lora.start:
             load_adapter(self.model, config.model.lora.start)
@@ -137,14 +138,26 @@ class StageTrainer:
         """Writes none during the training; the card follows the finished checkpoint (training/finish.py)."""
 
 
+class EpochOrder(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Tells the sampler its epoch: after a resumption, transformers and accelerate do not reach that of several
+    processes, which lies below a SkipBatchSampler and a BatchSamplerShard."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, *, train_dataloader: Any, **kwargs: Any) -> None:
+        batches = train_dataloader.batch_sampler
+        while hasattr(batches, "batch_sampler"):
+            batches = batches.batch_sampler
+        batches.sampler.set_epoch(int(state.epoch or 0))
+
+
 class PartLimit(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-    """Stops at the first checkpoint after so many hours, counted from its making."""
+    """Stops at the first checkpoint after so many hours, counted from its making in the first process."""
 
     def __init__(self, hours: float | None) -> None:
         self._ends = math.inf if hours is None else time.monotonic() + 3600 * hours
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if time.monotonic() > self._ends and state.global_step < state.max_steps:
+        [is_over] = broadcast_object_list([time.monotonic() > self._ends])
+        if is_over and state.global_step < state.max_steps:
             control.should_training_stop = True
 
 

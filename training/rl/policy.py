@@ -140,9 +140,11 @@ class Trainer(StageTrainer, GRPOTrainer):  # type: ignore[misc]  # trl is untype
 
 
 def _order_by_length(rollout: dict[str, Any], generations: int, updates: int) -> torch.Tensor:
-    """The order of the rows: groups by length within the rows of each optimizer step."""
+    """The order of the rows: groups by length within the rows of each optimizer step. Where a step holds no whole
+    number of groups, the next one goes on with the last of them."""
     replies = rollout["completion_mask"].sum(-1).view(-1, generations)
     groups = rollout["prompt_mask"].sum(-1).view(-1, generations)[:, 0] + replies.sum(-1)  # (groups)
-    order = [step * len(part) + part.argsort(stable=True) for step, part in enumerate(groups.tensor_split(updates))]
+    parts = torch.arange(len(groups), device=groups.device).tensor_split(updates)
+    order = [part[groups[part].argsort(stable=True)] for part in parts]
     rows = torch.cat(order)[:, None] * generations + torch.arange(generations, device=groups.device)
     return rows.flatten()

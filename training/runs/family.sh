@@ -30,7 +30,7 @@ else
     out=${OUT:-var/train/full/family} checkpoints=$models
     llama=$models/Llama-3.1-8B-Instruct r1=$models/DeepSeek-R1-Distill-Qwen-7B qwen=$models/Qwen3-8B
     judge=${JUDGE:-$qwen}
-    launch=("$python" -m torch.distributed.run --nproc-per-node "${GPUS:-8}" -m)
+    launch=("$python" -m training.runs.torchrun --nproc-per-node "${GPUS:-8}" -m)
     xpert_ica=full/alignxpert_ica xpert_pba=full/alignxpert_pba
     cold_start=full/alignxplore_cold_start cold_start_streaming=full/alignxplore_cold_start_streaming
     plus_sft=full/alignxplus_sft

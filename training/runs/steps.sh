@@ -16,7 +16,7 @@ step() { # name command …: nothing where it is done; one line with the seconds
     fi
     "$@" >>"$log" 2>&1 || status=$?
     if [ $status -eq 75 ]; then
-        echo "$name: $(tail -n 1 "$log")"
+        echo "$name: $(grep "the same command goes on" "$log" | tail -n 1)"
         exit 75
     elif [ $status -ne 0 ]; then
         tail -n 40 "$log" >&2

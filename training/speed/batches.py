@@ -18,7 +18,7 @@ WINDOW: Final = 64
 
 class Bucketed(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torch is untyped here
     """Rows in an order in which the rows of a micro-batch are of like length, and so are the micro-batches
-    that all devices take in the same step. The order depends on seed and epoch alone."""
+    that all devices take in the same step. The order depends on seed, epoch and the number of these rows."""
 
     def __init__(self, lengths: Sequence[int], *, micro_batch: int, devices: int, seed: int) -> None:
         self.lengths = np.asarray(lengths)
@@ -27,7 +27,7 @@ class Bucketed(torch.utils.data.Sampler[int]):  # type: ignore[misc]  # torch is
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader."""
+        """Called by the trainer."""
         self.epoch = epoch
 
     def __len__(self) -> int:

@@ -214,3 +214,28 @@ def test_resuming_under_another_configuration_is_refused_with_the_fields(
     what_may_change = ["optim.max_steps=3", "run.log_every=2", "run.save_every=1"]
     assert sft(load(sft_config, SftConfig, what_may_change))["steps"] == 3
     assert sft(load(sft_config, SftConfig, ["optim.batch=4", "optim.max_steps=1", "run.resume=false"]))["steps"] == 1
+
+
+def test_resuming_on_another_number_of_processes_is_refused(sft_config: Path, monkeypatch: pytest.MonkeyPatch):
+    config = load(sft_config, SftConfig)
+    assert checkpoint.resume_point(config) is None
+    newest = run_dir(config.run.output) / "checkpoint-3"
+    newest.mkdir()
+    (newest / MARKER).touch()
+    monkeypatch.setattr(checkpoint, "devices", lambda: 2)
+    with pytest.raises(CheckpointError, match=r"these differ: number of processes\. "):
+        checkpoint.resume_point(config)
+    monkeypatch.undo()
+    assert checkpoint.resume_point(config) == newest
+
+
+def test_a_checkpoint_from_before_processes_were_counted_is_resumed(sft_config: Path):
+    config = load(sft_config, SftConfig)
+    checkpoint.resume_point(config)
+    newest, path = run_dir(config.run.output) / "checkpoint-3", run_dir(config.run.output) / checkpoint.FINGERPRINT
+    newest.mkdir()
+    (newest / MARKER).touch()
+    counted = path.read_text()
+    path.write_text(json.dumps({name: value for name, value in json.loads(counted).items() if "number" not in name}))
+    assert checkpoint.resume_point(config) == newest
+    assert path.read_text() == counted

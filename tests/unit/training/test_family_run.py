@@ -1,13 +1,15 @@
-"""training/runs/family.sh at full size: every command that it would run has a configuration that loads."""
+"""training/runs/family.sh at full size: every command that it would run has a configuration that loads, and a part of a
+stage ends on several processes as it does on one."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from evaluation.config import Evaluation
-from training.config import load
+from training.config import PART_ENDED, load
 from training.dpo import DpoConfig
 from training.grpo import GrpoConfig
 from training.sft import SftConfig
@@ -45,6 +47,7 @@ def test_each_command_has_a_configuration_that_loads(tmp_path: Path, monkeypatch
             if isinstance(config, Evaluation):
                 loaded[f"evaluate {config.stage}"] = config
             else:
+                assert words[:2] == ["-m", "training.runs.torchrun"]
                 config.optim.accumulation(8)
                 loaded[config.run.output.name] = config
     assert [name for name, config in loaded.items() if isinstance(config, GrpoConfig)] == [
@@ -65,3 +68,43 @@ def test_each_command_has_a_configuration_that_loads(tmp_path: Path, monkeypatch
         "models/Qwen3-8B",
         "alignxplore-plus",
     )
+
+
+PARTING = """
+import os
+
+from accelerate import PartialState
+from transformers import TrainerControl, TrainerState
+
+from training.config import Section, run_script
+from training.exceptions import PartEnded
+from training.trainer import PartLimit
+
+def stage(_):
+    PartialState(cpu=True)
+    control = TrainerControl()
+    hours = 1e-9 if os.environ["RANK"] == "0" else 9
+    PartLimit(hours).on_save(None, TrainerState(global_step=3, max_steps=6), control)
+    assert control.should_training_stop, "this process would wait for the others in its next step"
+    raise PartEnded(3, 6)
+
+run_script(Section, stage, ["/dev/null"])
+"""
+
+
+def test_a_step_on_two_processes_ends_with_the_part_of_the_first(tmp_path: Path) -> None:
+    script = tmp_path / "parting.py"
+    script.write_text(PARTING, encoding="utf-8")
+    command = f"{sys.executable} -m training.runs.torchrun --nproc-per-node 2 {script}"
+    called = subprocess.run(
+        ["bash", "-c", f"source training/runs/steps.sh; out={tmp_path}; step parting {command}"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert called.returncode == PART_ENDED, called.stderr
+    assert called.stdout == "parting: this part ends at step 3 of 6; the same command goes on\n"
+    assert not (tmp_path / "done" / "parting").exists()

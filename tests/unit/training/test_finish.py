@@ -23,7 +23,7 @@ from training.sft import SftConfig, sft
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
-METRICS = ".metrics.json.unfinished"
+METRICS = ".metrics.json."
 SHORT = ("optim.max_steps=2", "run.save_every=100")
 
 
@@ -56,11 +56,11 @@ def fails(error: Exception) -> Callable[..., Any]:
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Makes the disk full for files of this name."""
+    """Makes the disk full for files whose names begin so."""
     opened = Path.open
 
     def opens(path: Path, *given: Any, **named: Any) -> Any:
-        if path.name == name:
+        if path.name.startswith(name):
             raise full()
         return opened(path, *given, **named)
 

@@ -215,6 +215,15 @@ def test_advantages_are_of_each_group(
         assert "<past_summary>\nThe user likes" in prompts[start + 4]
 
 
+@pytest.mark.parametrize("updates", [1, 2, 3])
+def test_each_reply_is_trained_on_once_where_a_step_holds_no_whole_number_of_groups(updates: int) -> None:
+    lengths = torch.tensor([9, 7, 8, 5, 6]).repeat_interleave(2)
+    masks = {"prompt_mask": torch.ones(10, 3), "completion_mask": torch.arange(9) < lengths[:, None]}
+    order = policy._order_by_length(masks, 2, updates)
+    assert sorted(order.tolist()) == list(range(10))
+    assert order.view(-1, 2)[:, 0].tolist() == {1: [6, 8, 2, 4, 0], 2: [2, 4, 0, 6, 8], 3: [2, 0, 6, 4, 8]}[updates]
+
+
 def test_rows_of_another_kind_are_named(configured: Callable[..., GrpoConfig]) -> None:
     with pytest.raises(DatasetError, match="AlignXplore"):
         grpo(configured("streaming", rows="jud"))

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 ZERO3 = "run.deepspeed=training/configs/deepspeed/zero3_cpu.json"
 ALONE = "optim.micro_batch=8"
 """What two processes take at once with micro_batch 4, so that the batches are the same."""
+EPOCHS = "data.limit=16"
+"""Two steps an epoch, so that the checkpoint after three of six is in the middle of one."""
 ENVIRONMENT = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
@@ -52,14 +54,14 @@ def same_weights(one: Path, other: Path) -> bool:
 def alone(tmp_path_factory: pytest.TempPathFactory, base: Path, sft_rows: Path) -> Path:
     """The output of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    config = load(write_config(folder, SFT, model=base, data=sft_rows), SftConfig, [ALONE])
+    config = load(write_config(folder, SFT, model=base, data=sft_rows), SftConfig, [ALONE, EPOCHS])
     sft(config)
     return config.run.output
 
 
 @pytest.mark.parametrize("way", [(), ("run.fsdp=true",)], ids=["ddp", "fsdp2"])
 def test_two_processes_fine_tune_as_one_does(tmp_path: Path, sft_config: Path, alone: Path, way: tuple[str, ...]):
-    by_two("-m training.sft", sft_config, *way)
+    by_two("-m training.sft", sft_config, EPOCHS, *way)
     assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
     assert same_weights(tmp_path / "out", alone)
 
@@ -78,10 +80,10 @@ def test_two_processes_under_zero_3_that_are_killed_and_resume_fine_tune_as_one_
     script = tmp_path / "dying.py"
     script.write_text(DYING, encoding="utf-8")
     with pytest.raises(AssertionError, match="SIGKILL"):
-        by_two(str(script), sft_config, ZERO3)
+        by_two(str(script), sft_config, EPOCHS, ZERO3)
     assert (tmp_path / "out.run" / "checkpoint-3" / "whole").exists()
     assert not (tmp_path / "out").exists()
-    by_two("-m training.sft", sft_config, ZERO3)
+    by_two("-m training.sft", sft_config, EPOCHS, ZERO3)
     assert losses(tmp_path / "out") == pytest.approx(losses(alone), abs=1e-4)
     assert same_weights(tmp_path / "out", alone)
 

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import skip_first_batches
+from accelerate.data_loader import BatchSamplerShard, DataLoaderShard
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from torch.utils.data import BatchSampler
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerState
 
 from tests.unit.training.small_runs import alignx_row, sft_row, write_rows
 from training.checkpoint import run_dir
@@ -21,6 +24,7 @@ from training.exceptions import CheckpointError, ConfigError, DatasetError
 from training.sft import SftConfig, Trainer, sft
 from training.speed.batches import Bucketed, Collator
 from training.speed.prefix_sharing import IGNORED
+from training.trainer import EpochOrder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of TRL and transformers about their own futures
 
@@ -141,6 +145,24 @@ def test_buckets_hold_every_row_once_in_an_order_of_seed_and_epoch():
     assert list(Bucketed(lengths, micro_batch=8, devices=2, seed=2)) != first
     order.set_epoch(1)
     assert list(order) != first
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_run_that_resumes_in_its_second_epoch_takes_the_rows_that_are_left(devices: int):
+    def batches_of(process: int, *, skipped: int) -> list[list[int]]:
+        """Those of the second epoch, as a fresh process of the run takes them."""
+        batches: Any = BatchSampler(Bucketed([1] * 24, micro_batch=2, devices=devices, seed=0), 2, drop_last=False)
+        if devices > 1:
+            batches = BatchSamplerShard(batches, num_processes=devices, process_index=process)
+        loader = DataLoaderShard(list(range(24)), batch_sampler=batches)
+        EpochOrder().on_epoch_begin(None, TrainerState(epoch=1 + skipped / 12), None, train_dataloader=loader)
+        if skipped:
+            loader = skip_first_batches(loader, skipped)
+        loader.set_epoch(1)
+        return [batch.tolist() for batch in loader]
+
+    for process in range(devices):
+        assert batches_of(process, skipped=2) == batches_of(process, skipped=0)[2:]
 
 
 def test_buckets_leave_little_to_pad_and_their_batches_come_in_no_order_of_length():
