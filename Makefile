@@ -181,7 +181,7 @@ clean:  ## Removes what make has installed; var/ (data, secrets) stays
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.run: docker/services.lock pyproject.toml | .venv/bin/python
 	@echo "Setting up .venv …"

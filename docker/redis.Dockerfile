@@ -7,6 +7,7 @@ ARG REDIS_IMAGE=redis:7.4-bookworm
 FROM ${REDIS_IMAGE}
 RUN mkdir -p /data && chown redis:redis /data
 COPY docker/redis.conf /etc/alignx-redis.conf
+RUN chmod a+r /etc/alignx-redis.conf
 USER redis
 WORKDIR /data
 VOLUME /data

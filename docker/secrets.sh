@@ -8,6 +8,7 @@
 # processes in the containers run under their own.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
+chmod -R a+rX "$(dirname "$0")/prometheus" "$(dirname "$0")/grafana" # mounted, and read by user ids of their own
 mkdir -p "$folder"
 chmod 700 "$folder"
 

@@ -37,6 +37,7 @@ RUN mkdir -p /run/secrets
 COPY --from=packages /opt/alignx /opt/alignx
 COPY --from=code /opt/alignx/app /opt/alignx/app
 COPY docker/health.py /opt/alignx/health.py
+RUN chmod a+r /opt/alignx/health.py
 USER 10001:10001
 WORKDIR /opt/alignx
 STOPSIGNAL SIGTERM

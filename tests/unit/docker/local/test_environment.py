@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from docker.local.engine import axes_obstacle
-from docker.local.environment import suite_environment
+from docker.local.environment import redis_server, suite_environment
 from services.axes import GRID_FILE, SERVED_FILE, AxisGrid, GridPoint, ServedMerge
 
 ROOT = Path(__file__).parents[4]
 
 
 def test_secrets_are_for_their_owner_and_in_no_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("docker.local.environment.redis_server", lambda: "redis-server")
+    monkeypatch.setattr("docker.local.environment.redis_server", lambda _home: "redis-server")
     (tmp_path / "secrets").mkdir()
     environment = suite_environment(tmp_path, 8080, "profile", "")
     files = list((tmp_path / "secrets").iterdir())
@@ -28,6 +28,17 @@ def test_secrets_are_for_their_owner_and_in_no_argument(tmp_path: Path, monkeypa
     named = {word for command in commands for word in shlex.split(command)}
     assert not [word for word in named if "ALIGNX_REDIS__URL" in word or "TOKEN" in word or "BOOTSTRAP" in word]
     assert "umask=077" in settings
+
+
+def test_data_of_valkey_stay_with_valkey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("docker.local.environment.shutil.which", lambda _name: "/usr/bin/redis-server")
+    base = tmp_path / "redis" / "appendonlydir" / "appendonly.aof.1.base.rdb"
+    base.parent.mkdir(parents=True)
+    assert redis_server(tmp_path) == "/usr/bin/redis-server"
+    base.write_bytes(b"REDIS0011")
+    assert redis_server(tmp_path) == "/usr/bin/redis-server"
+    base.write_bytes(b"VALKEY080")
+    assert Path(redis_server(tmp_path)).name == "valkey-server"
 
 
 def test_axis_adapters_are_loaded_and_the_response_service_knows_their_folder(

@@ -36,12 +36,13 @@ def test_a_suite_is_healthy_when_all_that_should_run_runs(status: str, engine: s
     assert suite.is_healthy(status, engine) is healthy
 
 
-def test_settings_make_a_running_suite_outdated_and_secrets_do_not() -> None:
+def test_settings_make_a_running_suite_outdated_and_what_is_the_clients_does_not() -> None:
     settings = {"ALIGNX_QUEUE__BATCH_MAX_TOKENS": "8", "PATH": "/bin"}
     digest = environment.settings_digest(settings)
-    for changed in ({"PATH": "/usr/bin"}, {"ALIGNX_URL": "http://a"}, {"ALIGNX_ENGINE__API_KEY": "secret"}):
-        assert environment.settings_digest(settings | changed) == digest
-    assert environment.settings_digest(settings | {"ALIGNX_QUEUE__BATCH_MAX_TOKENS": "9"}) != digest
+    for same in ({"PATH": "/usr/bin"}, {"ALIGNX_URL": "http://a"}, {"ALIGNX_API_KEY": "a"}, {"ALIGNX_KEY_FILE": "a"}):
+        assert environment.settings_digest(settings | same) == digest
+    for changed in ("QUEUE__BATCH_MAX_TOKENS", "ENGINE__API_KEY", "GATEWAY__BOOTSTRAP_KEY", "INTERNAL_TOKEN"):
+        assert environment.settings_digest(settings | {f"ALIGNX_{changed}": "9"}) != digest
 
 
 @pytest.mark.parametrize(
@@ -274,9 +275,17 @@ def test_up_warns_of_an_engine_that_refuses_requests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = {"state": "degraded", "detail": "The engine refuses a test (status 400)."}
-    monkeypatch.setattr(first_steps.httpx, "get", lambda *_, **__: httpx.Response(200, json={"engine": state}))
+    for asked in (first_steps.SUITE, engine.httpx):
+        monkeypatch.setattr(asked, "get", lambda *_, **__: httpx.Response(200, json={"engine": state}))
     first_steps.print_first_calls(Console(highlight=False), 8080, "ax_key", "http://gpu/v1", "", tmp_path)
     assert "Warning: The engine refuses a test (status 400)." in capsys.readouterr().out
+
+
+def test_the_suite_is_asked_past_a_proxy() -> None:
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:9"}
+    program = "from docker.local.processes import SUITE; print(SUITE.trust_env, *SUITE._mounts)"
+    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False"]
 
 
 def test_a_home_too_long_for_a_socket_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,7 +306,7 @@ def test_a_kept_key_is_made_anew_only_where_it_is_refused(tmp_path: Path, monkey
         return httpx.Response(200 if request.headers["Authorization"][7:] in known[-1:] else 401)
 
     client = httpx.Client(transport=httpx.MockTransport(handle))
-    monkeypatch.setattr(first_steps, "httpx", client)
+    monkeypatch.setattr(first_steps, "SUITE", client)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "admin_key").write_text("admin")
     assert [first_steps.first_key(80, tmp_path) for _ in range(2)] == ["key-0", "key-0"]
