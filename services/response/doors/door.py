@@ -194,10 +194,11 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
             yield door.keep_alive
             continue
         for document in read_documents(piece):
+            fault = member(document, "error")
             if document is None:
                 events = door.end()
-            elif isinstance(error := document.get("error"), dict):
-                events = door.fail(error)
+            elif fault:
+                events = door.fail(fault if isinstance(fault, dict) else {"message": str(fault)})
             else:
                 events = door.feed(document)
             try:
@@ -207,7 +208,7 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
                 for data in door.fail(error.openai()["error"]):
                     yield data
                 return
-            if document and document.get("error"):
+            if fault:
                 return
 
 
