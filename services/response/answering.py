@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from alignx.schemas.items import UserId
 from alignx.schemas.requests import PersonalizationUsed
 from services.errors import Forbidden
 from services.response.chat import Chat, ChatCall, render_whole
@@ -17,7 +16,7 @@ from services.response.chat_request import ChatRequest
 from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.doors import door as doors
 from services.response.doors.door import Door
-from services.server.app import APPEND_HEADER, only_user_of, tenant_of
+from services.server.app import APPEND_HEADER, HeaderUser, as_utf8, only_user_of, tenant_of
 from services.server.request_bodies import DisconnectWatch
 from services.server.token_budgets import LEFT, Window, budget_headers
 
@@ -43,7 +42,7 @@ async def chat_caller(
     request: Request,
     tenant: Annotated[str, Depends(tenant_of)],
     only_user: Annotated[str | None, Depends(only_user_of)],
-    x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
+    x_user_id: HeaderUser = None,
 ) -> ChatCaller:
     """Dependency of all chats."""
     return ChatCaller(request, tenant, only_user, x_user_id, APPEND_HEADER in request.headers)
@@ -53,17 +52,12 @@ async def answer_caller(chat: Chat, caller: ChatCaller, body: ChatRequest, door:
     """The answer for the user whom the body or a header names. Raises Forbidden for one whom the caller may not
     name, and what `Chat.prepare` and `Chat.answer` raise."""
     further = map(caller.request.headers.get, chat.settings.response.user_headers)
-    user = body.user_id(map(_as_utf8, (caller.header_user, *further))) or caller.only_user
+    user = body.user_id((caller.header_user, *map(as_utf8, further))) or caller.only_user
     if caller.only_user not in (None, user):
         raise Forbidden("This user token is for another user.")
     with DisconnectWatch(caller.request.receive):  # a caller that has gone needs no more of the engine's work
         return await _answer(chat, caller, user, body, door)
     return Response(status_code=CLIENT_CLOSED_REQUEST)
-
-
-def _as_utf8(header: str | None) -> str | None:
-    """Header fields arrive as Latin-1, whatever they are."""
-    return None if header is None else header.encode("latin-1").decode(errors="replace")
 
 
 class AnswerStream(StreamingResponse):

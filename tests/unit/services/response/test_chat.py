@@ -234,6 +234,22 @@ def test_the_first_of_fields_and_headers_names_the_user(service: Service) -> Non
     assert service.engine.bodies[-1].keys() == {"messages", "model", "max_tokens"}
 
 
+@pytest.mark.parametrize("header", ["語" * 100, "é" * 256, ""], ids=["wide", "longest", "empty"])
+def test_an_id_in_a_header_is_read_as_utf_8(service: Service, header: str) -> None:
+    headers = httpx.Headers({"X-User-Id": header}, encoding="utf-8")
+    for named, expected in (({}, header or None), ({"user": "ada"}, "ada")):
+        body = {"messages": [QUESTION], **named}
+        answer = service.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["personalization"]["user"]) == (200, expected)
+
+
+@pytest.mark.parametrize("header", ["é" * 257, "a/b"], ids=["too long", "slash"])
+def test_an_id_in_a_header_that_is_none_is_refused(service: Service, header: str) -> None:
+    headers = httpx.Headers({"X-User-Id": header}, encoding="utf-8")
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "x-user-id")
+
+
 def test_the_one_user_of_a_user_token(service: Service) -> None:
     service.write_summary("Jürgen 東", "Likes brevity.")
     only = {USER_HEADER: quote("Jürgen 東", safe="")}
