@@ -18,6 +18,7 @@ from alignx.schemas.requests import AxesUsed, ChatMode, Personalization, Persona
 from services.engine.client import RawAnswer
 from services.engine.conventions.sessions import session_of
 from services.engine.limits import Engine
+from services.engine.refusals import reported_error
 from services.engine.spending import message_tokens
 from services.errors import (
     ContextExceeded,
@@ -264,7 +265,7 @@ def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
 
 async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> dict[str, Any]:
     """An answer that is not streamed, with `personalization` added and the reasoning hidden unless it is wanted.
-    Raises EngineError."""
+    Raises EngineError, also the engine's own of a status of 200, and EngineUnavailable."""
     body = b"".join([chunk async for chunk in raw.chunks])
     try:
         answer = orjson.loads(body)
@@ -272,6 +273,8 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: 
         raise EngineError("The engine's answer is not JSON") from error
     if not isinstance(answer, dict):
         raise EngineError("The engine's answer is not a JSON object")
+    if answer.get("error"):
+        raise reported_error(answer)
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) and not reasoning else ():
         if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):

@@ -14,7 +14,7 @@ from services.response.chat_request import PASSED, READ, REFUSED
 from services.server.app import USER_HEADER
 from tests.chaos.strict_engine import rules
 from tests.unit.services.engine.fake_engine import answers, endless, fails
-from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, sends
 from tests.unit.with_settings import with_settings
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -531,6 +531,29 @@ def test_an_answer_that_cannot_be_read_is_the_engines_fault(service: Service, bo
     answer = service.chat()
     assert answer.status_code in (502, 503)
     assert failure(answer)["code"] in ("engine_error", "engine_unavailable")
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    ("error", "status", "outcome"),
+    [
+        ("Out of memory at 'a canary'", 503, "unavailable"),
+        ({"message": "Out of memory at 'a canary'"}, 503, "unavailable"),
+        ({"message": "Bad value 'a canary'", "code": 400}, 422, "rejected"),
+    ],
+    ids=["text", "failure", "refusal"],
+)
+def test_an_error_of_status_200_is_the_engines(
+    service: Service, error: Any, status: int, outcome: str, is_cut: bool
+) -> None:
+    body = orjson.dumps({"error": error})
+    service.engine.chat = sends(body[:9], body[9:]) if is_cut else answers(body)
+    refused = service.chat()
+    assert refused.status_code == status
+    assert "canary" not in refused.text
+    metrics = service.http.get("/metrics").text
+    assert f'alignx_engine_calls_total{{kind="chat",outcome="{outcome}"}} 1.0' in metrics
+    assert 'kind="chat",outcome="ok"' not in metrics
 
 
 # --- callers that leave ------------------------------------------------------------------------
