@@ -1,6 +1,7 @@
 """The one path of all chats: a `ChatRequest`, whatever API it came by, becomes an HTTP answer, whole or streamed."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from alignx.schemas.requests import PersonalizationUsed
+from services.engine.client import RawAnswer
 from services.errors import Forbidden
 from services.response.chat import Chat, ChatCall, render_whole
 from services.response.chat_request import ChatRequest
@@ -82,12 +84,14 @@ async def _answer(chat: Chat, caller: ChatCaller, user: str | None, body: ChatRe
     if body.stream:
         return await _stream(chat, call, AnswerEvents(call.used, choices=body.n or 1, reasoning=reasoning), door, left)
     async with chat.answer(call) as raw:
-        answer = await render_whole(raw, call.used, reasoning=reasoning)
+        answer = await render_whole(raw, reasoning=reasoning)
     shown = answer if door is None else doors.render_whole(answer, door)
+    used = await chat.record(call)
     if call.learned:
         call.learned.hear(answer)
         await call.learned.keep()
-    return Response(orjson.dumps(shown), raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
+    document = shown | {"personalization": used.document()}
+    return Response(orjson.dumps(document), raw.status, _headers(used) | budget_headers(left), raw.content_type)
 
 
 async def _stream(
@@ -95,15 +99,23 @@ async def _stream(
 ) -> Response:
     settings = chat.settings.response
     async with AsyncExitStack() as answer:
-        start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
+        start = await answer.enter_async_context(starting(_recorded(chat, call, events), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         pieces = render_stream(start, events, settings.keep_alive_s)
         if call.learned:
             pieces = call.learned.overhear(pieces)
         shown = pieces if door is None else doors.translate(pieces, door)
-        headers = _headers(call.used) | budget_headers(left) | {"Cache-Control": "no-store"}
+        headers = _headers(events.used or call.used) | budget_headers(left) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), shown, status, headers, content_type)
     raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _recorded(chat: Chat, call: ChatCall, events: AnswerEvents) -> AsyncIterator[RawAnswer]:
+    """The engine's answer, kept before its first event goes out: feedback may follow at once."""
+    async with chat.answer(call) as raw:
+        events.used = await chat.record(call)
+        yield raw
 
 
 def _headers(used: PersonalizationUsed) -> dict[str, str]:
