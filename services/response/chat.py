@@ -196,21 +196,24 @@ class Chat:
             yield await self._send(stack, call)
 
     async def _send(self, stack: AsyncExitStack, call: ChatCall) -> RawAnswer:
-        """The answer, of as many tokens as the window leaves. Raises ContextExceeded, which says what is too long."""
+        """The answer, of as many tokens as the window leaves; the one that a refusal names counts for this chat.
+        Raises ContextExceeded, which says what is too long."""
         tried: dict[int, ContextExceeded] = {}
+        window = self.engine.context_tokens
         while True:
-            room = self.engine.context_tokens - call.sizes.conversation - call.sizes.history - _MARGIN
+            room = window - call.sizes.conversation - call.sizes.history - _MARGIN
             limit = min(call.sizes.limit, max(room, _SHORT_ANSWER))
             if limit in tried:  # the engine's refusal named no smaller window
                 limit = min(call.sizes.limit, _LEAST_ANSWER)
             if limit in tried:
-                raise call.sizes.describe_excess(self.engine.context_tokens) from tried[limit]
+                raise call.sizes.describe_excess(window) from tried[limit]
             fields = {name: min(call.body[name], limit) for name in _LIMITS if call.body.get(name)}
             try:
                 with session_of(call.tenant, call.used.user):
                     return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
             except ContextExceeded as error:
                 tried[limit] = error
+                window = min(self.engine.context_tokens, error.extensions.get("limit", window))
             except ModelUnknown as error:
                 if call.used.axes is None:
                     raise

@@ -492,6 +492,15 @@ def test_an_answer_is_as_long_as_the_window_leaves(service: Service) -> None:
     assert service.chat("word " * 1_600, max_tokens=4_000).status_code == 200, "it fits, though by estimate it does not"
 
 
+def test_a_window_in_a_callers_words_counts_for_that_call_alone(service: Service) -> None:
+    service.engine.chat = fails(400, "Invalid value: 'maximum context length is 300'")
+    assert failure(service.chat(reasoning_effort="maximum context length is 300"))["code"] == "context_length_exceeded"
+    service.engine.chat = answers(ANSWER)
+    service.chat("word " * 1_000, max_tokens=4_000)
+    assert service.engine.bodies[-1]["max_tokens"] == 4_000
+    assert service.http.get("/readyz").json()["engine"]["context_tokens"] == 8_192
+
+
 @pytest.mark.parametrize("settings", [{"engine": {"context_tokens": 2_048}}])
 def test_the_part_that_is_too_long_is_named(service: Service) -> None:
     service.engine.chat = within(2_048)
