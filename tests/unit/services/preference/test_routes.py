@@ -220,6 +220,22 @@ async def test_wait_ends_and_says_what_is_pending(redis_url: str) -> None:
         assert (answer.json()["version"], answer.json()["pending"]) == (None, 1)
 
 
+async def test_wait_names_no_version_without_the_events(suite: Served) -> None:
+    await suite.learn("u1n1")
+    await suite.bench.redis.hset(suite.bench.keys().state, "suspect", "1")
+    aside = await suite.learn("u1n2")
+    assert (aside["version"], aside["pending"]) == (None, 0)
+    assert (await suite.learn("u1n3"))["version"] == 2
+
+
+async def test_wait_names_the_version_that_the_user_has_written_over_since(suite: Served) -> None:
+    key = {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    assert (await suite.put("u1n1", **key)).json()["version"] == 1
+    (await suite.http.put(PREFERENCES, json={"text": "Mine."}, headers={"If-Match": '"1"'})).raise_for_status()
+    again = (await suite.put("u1n1", **key)).json()
+    assert (again["replayed"], again["version"]) == (True, 1)
+
+
 async def test_wait_ends_when_the_user_is_erased(served: Served) -> None:
     waiting = asyncio.create_task(served.put("a", Prefer="wait=15"))
     await until(lambda: exists(served))
