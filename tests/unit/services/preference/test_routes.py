@@ -258,10 +258,22 @@ async def test_a_summary_exists_from_the_first_event_on(served: Served) -> None:
     assert (await served.http.get(PREFERENCES)).json()["waiting_for"] == "engine"
     await served.bench.redis.delete(ENGINE_FAULT)
     assert "short answers" in current["text"]
-    assert answer.headers["ETag"] == '"0-1"'
+    read = {"If-None-Match": answer.headers["ETag"]}
+    assert (await served.http.get(PREFERENCES, headers=read)).status_code == 304
     await served.put("I like tea.")
-    moved = await served.http.get(PREFERENCES, headers={"If-None-Match": '"0-1"'})
+    moved = await served.http.get(PREFERENCES, headers=read)
     assert moved.status_code == 200
+
+
+async def test_a_forgotten_event_is_not_read_on_by_its_tag(served: Served) -> None:
+    event_id = (await served.put("I like tea.", "I like rice.")).json()["ids"][0]
+    read = {"If-None-Match": (await served.http.get(PREFERENCES)).headers["ETag"]}
+    (await served.http.delete(f"{EVENTS}/{event_id}")).raise_for_status()
+    answer = await served.http.get(PREFERENCES, headers=read)
+    assert answer.status_code == 200
+    assert "tea" not in answer.text
+    edited = await served.http.put(PREFERENCES, json={"text": "Mine."}, headers={"If-Match": answer.headers["ETag"]})
+    assert (edited.status_code, edited.headers["ETag"]) == (200, '"1"')
 
 
 async def test_reading_again_costs_nothing_when_unchanged(suite: Served) -> None:
