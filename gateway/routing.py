@@ -58,7 +58,8 @@ class Route:
 
 _USER = "/v1/users/{user}"
 _PREFERENCES = f"{_USER}/preferences"
-_EVENT = f"{_USER}/events/{{event_id}}"
+_EVENTS = f"{_USER}/events"
+_EVENT = f"{_EVENTS}/{{event_id}}"
 FORGET = f"{_USER}/forget"
 ERASURES = "/v1/erasures"
 _WEBHOOKS = "/v1/webhooks"
@@ -67,6 +68,8 @@ FEEDBACK = "/v1/feedback"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
+WAITING = ("POST", _EVENTS)
+"""The one call that heeds `Prefer: wait`."""
 
 _NO_USER = (errors.UserUnknown,)
 _NO_WEBHOOK = (errors.WebhookUnknown,)
@@ -84,7 +87,7 @@ _ADMINISTER = Operation("admin")
 
 _OF_PREFERENCE: Mapping[str, Operations] = {
     _USER: {"DELETE": Operation("users:erase", _NO_USER, "user.erased")},
-    f"{_USER}/events": {
+    _EVENTS: {
         "GET": Operation("events:read", _NO_USER),
         "POST": Operation("events:write", _NOT_TAKEN),
     },

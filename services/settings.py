@@ -299,7 +299,7 @@ class GatewaySettings(Block):
     tenant_bulk: int = Field(default=8, ge=2)
     """Requests with a body above 64 KiB."""
     tenant_waiting: int = Field(default=512, ge=2)
-    """Chats, and requests with `Prefer: wait`."""
+    """Chats, and appends with `Prefer: wait` and a body of at most 64 KiB."""
     tenant_streams: int = Field(default=100, ge=2)
     """Open summary streams; a preference process serves `ALIGNX_LIMITS__STREAMS` of all tenants."""
     service_requests: int = Field(default=256, ge=1)
