@@ -21,7 +21,7 @@ SERVICES: tuple[Service, ...] = ("preference", "response")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _PATH = re.compile(rb"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 _MODELS, _SLASH = b"/v1/models/", re.compile(rb"%2[fF]")
-_CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/\\]")
+_CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/]")
 
 
 @dataclass(frozen=True, slots=True)
