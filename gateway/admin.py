@@ -4,9 +4,10 @@ An admin key belongs to a tenant like any other and reads and writes only that t
 it may make, list, rotate and revoke the keys of all tenants. Which scope a call needs stands in routing.py.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -31,18 +32,49 @@ from gateway.keys import ask_redis
 from gateway.routing import USER_SCOPES, needed_scope
 from gateway.user_tokens import UserClaims
 from services.errors import Forbidden, InvalidRequest
-from services.server.request_bodies import JsonRoute
-from services.server.state import state_of
+from services.server.request_bodies import JsonRequest, JsonRoute, late_body
+from services.server.state import Process, state_of
 
 
 async def auth_state(request: Request) -> AuthState:
     return state_of(request.app, AuthState)
 
 
+class TimelyRequest(JsonRequest):
+    """Its body arrives in time. Reading it raises RequestError otherwise."""
+
+    async def body(self) -> bytes:
+        timeout_s = state_of(self.app, Process).settings.gateway.body_timeout_s
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await super().body()
+        except TimeoutError as error:
+            raise late_body(timeout_s) from error
+
+
+class KeyRoute(JsonRoute):
+    """Route class of calls with an API key that has the scope which the call needs: who calls is known before the body
+    is read, which FastAPI does before it asks a dependency."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def with_caller(request: Request) -> Response:
+            needed = needed_scope(request.scope["route"].path, request.method)
+            authenticator = state_of(request.app, AuthState).authenticator
+            request.state.caller = await authenticator.authenticate_key(request.scope, needed)
+            return await handle(request)
+
+        return with_caller
+
+    def open_request(self, request: Request) -> JsonRequest:
+        return TimelyRequest(request.scope, request.receive)
+
+
 async def key_caller(request: Request) -> Caller:
-    """The caller, who holds an API key with the scope that the call needs."""
-    needed = needed_scope(request.scope["route"].path, request.method)
-    return await state_of(request.app, AuthState).authenticator.authenticate_key(request.scope, needed)
+    """The caller of a `KeyRoute`."""
+    caller: Caller = request.state.caller
+    return caller
 
 
 State = Annotated[AuthState, Depends(auth_state)]
@@ -56,8 +88,8 @@ Before = Annotated[
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 KeyId = Annotated[str, Path(pattern=r"^[a-z0-9]{4,32}$")]
 
-router = APIRouter(prefix="/admin", tags=["admin"], route_class=JsonRoute, dependencies=[Depends(key_caller)])
-v1_router = APIRouter(prefix="/v1", route_class=JsonRoute, dependencies=[Depends(key_caller)])
+router = APIRouter(prefix="/admin", tags=["admin"], route_class=KeyRoute)
+v1_router = APIRouter(prefix="/v1", route_class=KeyRoute)
 
 
 # --- API keys ----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ _OF_KEYS = (
     errors.TooManyFailures,
     errors.StoreUnavailable,
 )
-_OF_BODIES = (errors.MalformedBody, errors.PayloadTooLarge)
+_OF_BODIES = (errors.RequestError, errors.MalformedBody, errors.PayloadTooLarge)
 _OF_SERVICES = (errors.RequestError, errors.PayloadTooLarge, errors.TooManyAtOnce, errors.UpstreamUnavailable)
 _PROXIED = frozenset(route.path for route in ROUTES)
 _HEADERS = {

@@ -135,7 +135,8 @@ class Proxy:
         state.authenticator.require(caller, needed)
         if caller.user is not None and not _concerns(route, scope["raw_path"], caller.user):
             raise state.authenticator.other_user()
-        with self._shares.take(kind_of(route, scope["headers"]), caller.tenant, caller.key_id, route.service):
+        kind = kind_of(route, scope["method"], scope["headers"])
+        with self._shares.take(kind, caller.tenant, caller.key_id, route.service):
             try:
                 body = await read_body(scope, receive, limit=self._limits.body_bytes, timeout_s=self._body_timeout_s)
             except ClientDisconnected:

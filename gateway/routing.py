@@ -21,7 +21,7 @@ SERVICES: tuple[Service, ...] = ("preference", "response")
 _PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9._~!$&'()*+,;=:@-]*)+")
 _PATH = re.compile(rb"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)+")
 _MODELS, _SLASH = b"/v1/models/", re.compile(rb"%2[fF]")
-_CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/\\]")
+_CONTROL_OR_SLASH = re.compile(rb"[\x00-\x1f\x7f/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,7 @@ class Route:
 
 _USER = "/v1/users/{user}"
 _PREFERENCES = f"{_USER}/preferences"
+_EVENTS = f"{_USER}/events"
 FORGET = f"{_USER}/forget"
 _WEBHOOKS = "/v1/webhooks"
 _WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
@@ -71,6 +72,8 @@ FEEDBACK = "/v1/feedback"
 CHAT = "/v1/chat/completions"
 CHATS = (CHAT, "/v1/responses", "/v1/messages")
 """Chats by the APIs of OpenAI, both of them, and of Anthropic."""
+WAITING = ("POST", _EVENTS)
+"""The one call that heeds `Prefer: wait`."""
 
 _NO_USER = (errors.UserUnknown,)
 _NO_WEBHOOK = (errors.WebhookUnknown,)
@@ -88,11 +91,11 @@ _ADMINISTER = Operation("admin")
 
 _OF_PREFERENCE: Mapping[str, Operations] = {
     _USER: {"DELETE": Operation("users:erase", _NO_USER, "user.erased")},
-    f"{_USER}/events": {
+    _EVENTS: {
         "GET": Operation("events:read", _NO_USER),
         "POST": Operation("events:write", _NOT_TAKEN),
     },
-    f"{_USER}/events/{{event_id}}": {
+    f"{_EVENTS}/{{event_id}}": {
         "DELETE": Operation("users:erase", (*_NO_USER, errors.EventUnknown), "event.forgotten"),
     },
     FORGET: {"POST": Operation("users:erase", _NO_USER, "event.forgotten")},

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, TypeVar
 
-from gateway.routing import CHATS, SERVICES, Route, Service
+from gateway.routing import CHATS, SERVICES, WAITING, Route, Service
 from services.errors import Overloaded, RateLimited, TooManyAtOnce
 from services.server.load_shedding import FairShare
 from services.settings import GatewaySettings
@@ -27,7 +27,7 @@ _LONGEST_S: Final = 1.0
 _NAMES: Mapping[Kind, str] = {
     "request": "requests",
     "bulk": f"requests with a body above {BULK_BYTES // 1024} KiB",
-    "wait": "chats and other requests that wait",
+    "wait": "chats and appends that wait",
     "stream": "summary streams",
 }
 
@@ -107,16 +107,16 @@ def _keep(seen: dict[int, Kept], credential: str, entry: Kept) -> None:
     seen[hash(credential)] = entry
 
 
-def kind_of(route: Route, fields: Iterable[tuple[bytes, bytes]]) -> Kind:
-    """Of a call, by its route and its header fields."""
+def kind_of(route: Route, method: str, fields: Iterable[tuple[bytes, bytes]]) -> Kind:
+    """Of a call, by its route and its header fields. A large body is bulk though its call waits; chats aside."""
     if route.endless:
         return "stream"
     if route.path in CHATS:
         return "wait"
     kind: Kind = "request"
     for name, value in fields:
-        if name == b"prefer" and b"wait" in value:
-            return "wait"
         if name == b"transfer-encoding" or (name == b"content-length" and int(value) > BULK_BYTES):
-            kind = "bulk"
+            return "bulk"
+        if name == b"prefer" and b"wait=" in value and (method, route.path) == WAITING:
+            kind = "wait"
     return kind

@@ -300,7 +300,7 @@ class GatewaySettings(Block):
     tenant_bulk: int = Field(default=8, ge=2)
     """Requests with a body above 64 KiB."""
     tenant_waiting: int = Field(default=512, ge=2)
-    """Chats, and requests with `Prefer: wait`."""
+    """Chats, and appends with `Prefer: wait` and a body of at most 64 KiB."""
     tenant_streams: int = Field(default=100, ge=2)
     """Open summary streams; a preference process serves `ALIGNX_LIMITS__STREAMS` of all tenants."""
     service_requests: int = Field(default=256, ge=1)
@@ -317,7 +317,7 @@ class GatewaySettings(Block):
     quick_timeout_s: float = Field(default=45.0, gt=0)
     """The same for all other calls; longer than `Prefer: wait` and a selection by the engine may take."""
     body_timeout_s: float = Field(default=60.0, gt=0)
-    """Longest silence of a caller within one request body."""
+    """Longest time that a request body may take to arrive."""
     cors_origins: tuple[str, ...] = ()
     """Browser origins that may call the API, as a JSON list such as `["https://shop.example"]`; give their pages user
     tokens, never an API key. The console is served from the gateway itself."""

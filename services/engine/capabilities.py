@@ -87,6 +87,7 @@ class Canaries(Protocol):
         self, messages: Sequence[Any], *, tenant: str, priority: int = 0, **sampling: Unpack[Sampling]
     ) -> Completion: ...
     async def choose(self, messages: Sequence[Any], letters: Sequence[str], *, tenant: str) -> list[float]: ...
+    def forget_letters(self) -> None: ...
 
 
 Measure = Callable[[Capabilities], Awaitable[Capabilities]]
@@ -242,6 +243,7 @@ class Prober:
         now refuses all."""
         modes: tuple[Letters, ...] = ("next_token",) if "top_k" in record.dialect.dropped else ("prefill", "next_token")
         error: EngineError | EngineUnavailable | None = None
+        self._client.forget_letters()
         for mode in modes[: _MOST_CALLS - self._calls]:
             error = await self._send(replace(record, letters=mode), letters=True)
             if error is None:

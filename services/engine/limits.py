@@ -173,6 +173,7 @@ class Engine(ChoiceClient):
                     probing.cancel()
 
     def _adopt(self, capabilities: Capabilities) -> None:
+        self.forget_letters()
         if replace(capabilities, checked_at=None) != replace(self.capabilities, checked_at=None):
             self._likelihoods.clear()  # another model may answer now
         had_warning, self.capabilities = self._cache_warning, capabilities

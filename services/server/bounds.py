@@ -86,6 +86,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(_head_too_large())
         elif self._in_head and self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_S, self.transport.close)
+        elif not self._in_head and self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # A blank line, or the rest of a body that was answered early: uvicorn has ended the wait for a request.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_message_begin(self) -> None:
         self._in_head = True

@@ -100,7 +100,12 @@ async def read_body(scope: Scope, receive: Receive, *, limit: int, timeout_s: fl
         async with asyncio.timeout(timeout_s):
             return await _read(receive, limit)
     except TimeoutError as error:
-        raise RequestError(f"The body did not arrive within {timeout_s:g} s.") from error
+        raise late_body(timeout_s) from error
+
+
+def late_body(timeout_s: float) -> RequestError:
+    """What a body gets that has stopped coming."""
+    return RequestError(f"The body did not arrive within {timeout_s:g} s.")
 
 
 async def _read(receive: Receive, limit: int) -> bytes:

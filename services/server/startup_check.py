@@ -55,7 +55,7 @@ class StartupCheck:
     def check(self) -> None:
         """Raises AlignXError until the check has passed."""
         if self._refusal:
-            raise self._refusal
+            raise self._refusal.with_traceback(None)  # else it keeps the frames of every /readyz
         if not self._done.is_set():
             raise StoreUnavailable(retry_after=_RETRY_S)
 

@@ -44,6 +44,10 @@ class ChoiceClient(Client):
 
     # --- letters -------------------------------------------------------------------------------
 
+    def forget_letters(self) -> None:
+        """Has the letters' tokens asked for anew: another tokenizer may answer now, under the same name."""
+        self._letter_ids.clear()
+
     async def choose(
         self, messages: Messages, letters: Sequence[str], *, tenant: str, priority: int = 0
     ) -> list[float]:

@@ -100,6 +100,28 @@ async def test_requests_are_checked(suite: Suite) -> None:
     assert (status, set(headers["Allow"].split(", "))) == (405, {"GET", "POST"})
 
 
+@with_settings(gateway={"body_timeout_s": 0.3})
+@pytest.mark.parametrize("path", ["/v1/tokens", "/admin/keys"])
+async def test_who_calls_is_known_before_the_body_is_read(suite: Suite, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    cut = b"Content-Length: 9\r\n\r\n{"
+    for key, status in (("", 401), (suite.key.replace("ax_", "ax_no"), 401), (ADMIN_KEY, 400)):
+        answer = await suite.raw(f"{head}Authorization: Bearer {key}\r\n".encode() + cut)
+        assert int(answer.split(b" ", 2)[1]) == status, (key, answer)
+    assert b"did not arrive within 0.3 s" in answer
+    for media in ("application/json", "text/plain"):
+        assert (await suite.json("POST", path, key="", data=b"{", headers={"Content-Type": media}))[0] == 401
+        status = (await suite.json("POST", path, key=ADMIN_KEY, data=b"{", headers={"Content-Type": media}))[0]
+        assert status == (400 if media == "application/json" else 415)
+
+
+@with_settings(gateway={"rate": 0.01, "burst": 9})
+async def test_a_call_of_the_gateway_counts_once(suite: Suite) -> None:
+    body = {"user": "ann", "scopes": ["select"]}
+    _, headers, _ = await suite.json("POST", "/v1/tokens", json=body)
+    assert headers["RateLimit"].startswith('"key";r=8')
+
+
 @pytest.mark.parametrize(
     ("error", "raised"),
     [

@@ -34,6 +34,7 @@ def test_paths_find_their_service(route: Route) -> None:
         (b"/v1/users/ann@example.com/dead-letters", "/v1/users/{user}/dead-letters"),
         (b"/v1/users/...ann/export", "/v1/users/{user}/export"),
         (b"/v1/users/%E4%BD%A0/preferences", "/v1/users/{user}/preferences"),
+        (b"/v1/users/CORP%5Cada/preferences", "/v1/users/{user}/preferences"),
         (b"/v1/users/erasures", "/v1/users/{user}"),
         (b"/v1/models/org/tiny-1.5", "/v1/models/{model}"),
         (b"/v1/models/org%2Ftiny", "/v1/models/{model}"),
@@ -43,7 +44,7 @@ def test_names_in_paths_may_be_anything(path: bytes, template: str) -> None:
     assert TABLE.find(path).path == template
 
 
-@pytest.mark.parametrize("name", [b"..", b"a/../b", b"a%2F..%2Fb", b"%2e%2e", b"a%2F%00", b"a%5Cb"])
+@pytest.mark.parametrize("name", [b"..", b"a/../b", b"a%2F..%2Fb", b"%2e%2e", b"a%2F%00"])
 def test_the_name_of_a_model_leads_to_no_other_path(name: bytes) -> None:
     with pytest.raises((RequestError, RouteUnknown)):
         TABLE.find(b"/v1/models/" + name)
@@ -85,7 +86,6 @@ def test_other_paths_are_unknown(path: bytes) -> None:
         b"/v1/users/.%2E/events",
         b"/v1/users/ann%2Fevents",
         b"/v1/users/ann%2f..%2fbob/events",
-        b"/v1/users/ann%5Cevents",
         b"/v1/users/ann%00/events",
         b"/v1/users/ann%0d%0a/events",
         b"/v1/users/%FF/events",

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.anyio
 
 READ = "/v1/users/ada/preferences"
 EVENTS = "/v1/users/ada/events"
+ITEMS = "/v1/items"
 LIVE = "/v1/users/ada/preferences/stream"
 
 
@@ -102,16 +103,26 @@ def test_a_spent_rate_limit_is_known_until_there_is_a_token_and_for_a_second_at_
     ("path", "fields", "kind"),
     [
         (READ, {}, "request"),
+        (READ, {b"prefer": b"wait=10"}, "request"),
         (EVENTS, {b"content-length": b"%d" % BULK_BYTES}, "request"),
         (EVENTS, {b"content-length": b"%d" % (BULK_BYTES + 1)}, "bulk"),
         (EVENTS, {b"transfer-encoding": b"chunked"}, "bulk"),
-        (EVENTS, {b"content-length": b"9999999", b"prefer": b"wait=10"}, "wait"),
+        (EVENTS, {b"content-length": b"9", b"prefer": b"wait=10"}, "wait"),
+        (EVENTS, {b"content-length": b"9", b"prefer": b"respond-async, nowait"}, "request"),
+        (EVENTS, {b"content-length": b"9999999", b"prefer": b"wait=10"}, "bulk"),
+        (EVENTS, {b"prefer": b"wait=10", b"content-length": b"9999999"}, "bulk"),
+        (ITEMS, {b"content-length": b"9", b"prefer": b"wait=10"}, "request"),
         (CHAT, {b"content-length": b"9999999"}, "wait"),
         (LIVE, {}, "stream"),
     ],
 )
 def test_kinds_of_calls(path: str, fields: dict[bytes, bytes], kind: Kind) -> None:
-    assert kind_of(RoutingTable().find(path.encode()), fields.items()) == kind
+    assert kind_of(RoutingTable().find(path.encode()), "POST", fields.items()) == kind
+
+
+def test_a_list_of_events_waits_for_nothing() -> None:
+    route = RoutingTable().find(EVENTS.encode())
+    assert kind_of(route, "GET", [(b"prefer", b"wait=10")]) == "request"
 
 
 @with_settings(gateway={"tenant_requests": 4})

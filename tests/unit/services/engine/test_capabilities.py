@@ -262,3 +262,15 @@ async def test_letters_that_the_engine_does_not_list_are_no_odds(fake: FakeEngin
     listed = [{"token": "<think>", "logprob": -0.1}]
     fake.canary = answers({"choices": [{"logprobs": {"content": [{"top_logprobs": listed}]}}]})
     assert await engine.prober._find_letters(engine.capabilities) == "none"
+
+
+async def test_another_tokenizer_behind_the_same_record_is_asked_for_the_letters_anew(
+    fake: FakeEngine, engine: Engine
+) -> None:
+    fake.chat = answer_canary
+    for ids in ({" A": [7], " B": [8]}, None, {" A": [70], " B": [80]}):
+        fake.ids = ids
+        assert await engine.prober._probe(letters=True) is None
+        assert await engine.choose(MESSAGES, [" A", " B"], tenant="acme") == [-1.0, -2.0]
+        asked = [sent[-1].get("logprob_token_ids") for sent in (fake.canaries, fake.bodies)]
+        assert asked == [[*ids[" A"], *ids[" B"]] if ids else None] * 2

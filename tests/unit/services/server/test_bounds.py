@@ -44,11 +44,12 @@ async def running(
     served: ASGIApp = app,
     shedding: LoadShedding | None = None,
     cross_origin: CrossOrigin = same_origin,
+    keep_alive_s: int = 5,
 ) -> AsyncIterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     shedding = shedding or LoadShedding(CollectorRegistry(), holder_of=lambda _: "", refuse=lambda *_: app)
     protocol = bounded_protocol(most_of_address, shedding, cross_origin)
-    config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None)
+    config = uvicorn.Config(served, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=keep_alive_s)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
@@ -176,6 +177,37 @@ async def test_a_further_request_has_its_own_time_and_an_idle_connection_stays()
         writer.write(b"GET /")
         assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
+
+
+async def answer_early(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 401, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+UNREAD = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("served", "sent", "then"),
+    [(app, GET + b"\r\n", b"\r\n"), (answer_early, UNREAD, b"a"), (answer_early, UNREAD, b"a" * 9)],
+    ids=["a blank line", "part of a body", "the rest of a body"],
+)
+async def test_what_begins_no_request_leaves_an_idle_connection_its_time(
+    served: ASGIApp, sent: bytes, then: bytes
+) -> None:
+    async with running(served=served, keep_alive_s=1) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        assert await asyncio.wait_for(reader.read(65_536), 5)
+        writer.write(then)
+        assert await asyncio.wait_for(reader.read(), 3) == b""
+        writer.close()
+
+
+async def test_blank_lines_before_a_request_count_for_nothing() -> None:
+    async with running() as port:
+        answer = await exchange(port, b"\r\n", GET + b"\r\n\r\n", b"\r\n", b"\r\n" + GET, b"\r\n")
+        assert answer.count(b"HTTP/1.1 200") == 2
 
 
 async def test_connections_of_one_address_are_bounded() -> None:

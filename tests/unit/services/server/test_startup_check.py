@@ -2,20 +2,24 @@
 
 import asyncio
 import logging
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from redis import Redis
 
+from services.errors import AlignXError
 from services.preference.__main__ import create_preference_app
 from services.preference.worker import create_worker_app
 from services.response.__main__ import create_response_app
 from services.server import startup_check
 from services.server.app import TENANT_HEADER, TOKEN_HEADER
+from services.server.startup_check import StartupCheck
 from services.settings import PROFILE_ENGINE
+from services.storage.users import Store
 from tests.conftest import free_port
 from tests.unit.services.preference.rig import Process, start_redis, stop_redis
 from tests.unit.services.preference.working import settings_for, until
@@ -87,3 +91,12 @@ async def test_nothing_is_written_before_the_data_are_known_to_be_right(tmp_path
     finally:
         for process in started:
             stop_redis(process)
+
+
+def test_a_refusal_that_is_given_again_does_not_grow() -> None:
+    startup = StartupCheck(cast("Store", None))
+    startup._refusal = AlignXError()
+    for _ in range(3):
+        with pytest.raises(AlignXError) as caught:
+            startup.check()
+    assert len(traceback.extract_tb(caught.value.__traceback__)) == 2  # here and where it is raised
