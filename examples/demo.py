@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from rich.rule import Rule
 
-from alignx import AlignX, ClientError, Interaction, Item, ProblemError
+from alignx import AlignX, ClientError, Interaction, Item, ProblemError, RetryPolicy
 from alignx.cli import display
 from alignx.cli.summary import wait_for_version
 from alignx.cli.terminal import USER_KEY, ProblemCommand, Terminal
@@ -198,7 +198,7 @@ class Tour:
         try:
             for mode in MODES:
                 call = endpoints.chat(question, user=self._user.user, mode=mode)
-                answers.append((mode, self._client.send(call, retries=0)))
+                answers.append((mode, self._client.send(call, retry=RetryPolicy(retries=0))))
         except ProblemError as error:
             if error.code == "no_engine":
                 return NO_CHAT
