@@ -167,6 +167,8 @@ class FakeService:
     def user(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
         if (request.method, rest) == ("POST", "events"):
             return self.append(request, self.users.setdefault(user, History()))
+        if (request.method, rest) == ("PUT", "preferences"):
+            self.users.setdefault(user, History())
         if user not in self.users:
             return problem(404, "user_unknown", "No history is kept for this user")
         act = self.read if request.method == "GET" else self.write
@@ -332,7 +334,7 @@ class FakeService:
         return httpx.Response(200, json=self.current(user, history), headers={"ETag": etag})
 
     def write_version(self, request: httpx.Request, user: str, history: History, text: str) -> httpx.Response:
-        if request.headers["If-Match"] != f'"v{len(history.versions)}"':
+        if request.headers["If-Match"] not in ("*", f'"v{len(history.versions)}"'):
             return problem(412, "stale_version", "The summary has changed")
         history.versions.append(text)
         return httpx.Response(200, json=self.current(user, history), headers={"ETag": f'"v{len(history.versions)}"'})
