@@ -91,6 +91,10 @@ class Call:
     ended: bool = False
     """The caller's key or token has ended."""
 
+    @property
+    def is_heard_to_the_end(self) -> bool:
+        return self.route.is_heard_to_the_end(self.scope["method"])
+
 
 class Proxy:
     """The ASGI app of everything under /v1."""
@@ -138,9 +142,8 @@ class Proxy:
                 return
             watch = DisconnectWatch(receive)
             call = Call(route, scope, send, state, watch, started, caller)
-            is_logged = route.path in routing.HEARD_TO_THE_END  # whoever is erased is logged, heard or not
             called = child_span(f"call {route.service}", SpanKind.CLIENT)
-            with nullcontext() if is_logged else watch, called as span:
+            with nullcontext() if call.is_heard_to_the_end else watch, called as span:
                 if answer := await self._forward(call, body, traceparent_of(span)):
                     scope["state"][ENDLESS] = partial(self._relay_endless, call, answer)
 
@@ -159,7 +162,7 @@ class Proxy:
         self._metrics.overhead.observe(sent_at - call.started)
         try:
             answer = await self._ask(call, body, fields)
-            if call.route.path in routing.HEARD_TO_THE_END:
+            if call.is_heard_to_the_end:
                 await answer.read()
         except (aiohttp.ClientError, OSError, Hung) as error:
             await self._log(call, None)
@@ -260,7 +263,7 @@ class Proxy:
         fields.append((b"server-timing", timing))
         await call.send({"type": "http.response.start", "status": answer.status, "headers": fields})
         if answer.content_type != "text/event-stream":
-            if call.route.path in routing.HEARD_TO_THE_END:
+            if call.is_heard_to_the_end:
                 await call.send({"type": "http.response.body", "body": await answer.read(), "more_body": False})
             else:
                 await self._relay_body(call, answer.content)

@@ -55,12 +55,16 @@ class Route:
         """Whether the path names a user."""
         return self.path.startswith(_USER)
 
+    def is_heard_to_the_end(self, method: str) -> bool:
+        """Whether the call is logged though its caller has gone, since it changes something: the answer of some calls
+        says what is to be logged."""
+        operation = self.operations.get(method)
+        return operation is not None and bool(operation.audited) and method != "GET"
+
 
 _USER = "/v1/users/{user}"
 _PREFERENCES = f"{_USER}/preferences"
-_EVENT = f"{_USER}/events/{{event_id}}"
 FORGET = f"{_USER}/forget"
-ERASURES = "/v1/erasures"
 _WEBHOOKS = "/v1/webhooks"
 _WEBHOOK = f"{_WEBHOOKS}/{{webhook}}"
 FEEDBACK = "/v1/feedback"
@@ -88,7 +92,9 @@ _OF_PREFERENCE: Mapping[str, Operations] = {
         "GET": Operation("events:read", _NO_USER),
         "POST": Operation("events:write", _NOT_TAKEN),
     },
-    _EVENT: {"DELETE": Operation("users:erase", (*_NO_USER, errors.EventUnknown), "event.forgotten")},
+    f"{_USER}/events/{{event_id}}": {
+        "DELETE": Operation("users:erase", (*_NO_USER, errors.EventUnknown), "event.forgotten"),
+    },
     FORGET: {"POST": Operation("users:erase", _NO_USER, "event.forgotten")},
     f"{_USER}/dead-letters": {"GET": Operation("events:read", _NO_USER)},
     f"{_USER}/dead-letters/retry": {"POST": Operation("events:write", (*_NO_USER, errors.BacklogFull))},
@@ -105,7 +111,7 @@ _OF_PREFERENCE: Mapping[str, Operations] = {
     f"{_PREFERENCES}/rollback": {"POST": Operation("preferences:write", (*_NO_VERSION, errors.StaleVersion))},
     "/v1/users": {"GET": Operation("users:list")},
     "/v1/events": {"POST": Operation("events:write", (errors.UnsupportedEncoding,))},
-    ERASURES: {"POST": Operation("users:erase", audited="user.erased")},
+    "/v1/erasures": {"POST": Operation("users:erase", audited="user.erased")},
     "/v1/items": {"PUT": Operation("catalogue:write")},
     "/v1/quality": _READ_QUALITY,
     "/v1/quality/trial": _READ_QUALITY,
@@ -168,8 +174,6 @@ USER_SCOPES = frozenset(
 """What a user token may hold: the scopes of calls for one user."""
 OWN_PATHS = frozenset(path for path in _OF_GATEWAY if path.startswith("/v1/"))
 """Paths under /v1 that the gateway answers itself; no template among them."""
-HEARD_TO_THE_END = (_USER, _EVENT, ERASURES, FORGET)
-"""Paths of calls that are logged though their caller has gone; the answer of some says what is to be logged."""
 
 
 def needed_scope(path: str, method: str) -> Scope:

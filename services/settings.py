@@ -200,7 +200,8 @@ class SummarySettings(UpdateCadence, TrialSettings, Block):
     top_p: float = Field(default=0.95, gt=0, le=1)
     top_k: int = Field(default=20, ge=-1)
     keep_versions: int = Field(default=50, ge=2)
-    """Versions kept for a user; older ones are dropped."""
+    """Newest versions kept for a user. Of older ones those stay that a profile made anew needs: the user's own text
+    that holds, and what shows which events the newest rollbacks took back, about thirty at most."""
     keep_events: int = Field(default=10_000, ge=1)
     """Applied events kept for a user, for listing, export and rebuild; of older ones a profile is kept."""
     prequential_sample: int = Field(default=2, ge=0)

@@ -25,7 +25,7 @@ class EventsAccepted(Frozen):
     ids: tuple[str, ...]
     pending: NonNegativeInt
     version: int | None = None
-    """With `Prefer: wait`: the version that includes the events; null if it took longer."""
+    """With `Prefer: wait`: the version that includes the events; null if it took longer, or if they were set aside."""
     replayed: bool = False
     """True when an Idempotency-Key had stored them before."""
     late: NonNegativeInt = 0

@@ -154,7 +154,10 @@ class ToolServer:
         if wrap := call.get("wrap"):
             fields = {wrap: [fields[call["field"]]]}
         path = call["path"].replace("{user}", quote(str(user), safe=""))
-        body = orjson.dumps(fields) if call["method"] == "POST" else b""
+        try:
+            body = orjson.dumps(fields) if call["method"] == "POST" else b""
+        except orjson.JSONEncodeError:
+            return _failed("The arguments are nested too deeply.")
         try:
             status, answer = await exchange.ask(self._proxy, call["method"], path, body)
         except AlignXError as error:

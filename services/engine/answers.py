@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from services.engine.guard import Progress
+from services.engine.refusals import member, parse_json, reported_error
 from services.engine.wire import LATE, NO_EVENTS, AnswerTail, Reply, first_event
 from services.errors import EngineError, EngineUnavailable
 
@@ -66,6 +67,21 @@ async def read_start(chunks: AsyncIterator[bytes], content_type: str) -> bytes:
     if start and not first_event(start) and content_type != "text/event-stream":
         raise EngineError(NO_EVENTS)
     return start
+
+
+def check_start(start: bytes, *, streamed: bool) -> None:
+    """Raises the error that an engine reports in place of an answer, though the status is 200. One that is not streamed
+    may be cut here: then its reader looks."""
+    if b'"error"' not in (document := first_event(start) if streamed else start):
+        return
+    try:
+        body = parse_json(document)
+    except EngineError:
+        if streamed:
+            raise
+        return
+    if member(body, "error"):
+        raise reported_error(body)
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Protocol, Unpack
 
 from services.engine.dialects import BASES, VLLM, Dialect, richer_dialects
 from services.engine.judge import ChoiceProtocol
-from services.engine.refusals import engine_status, error_text, is_away, is_retryable
+from services.engine.refusals import engine_status, error_text, is_away, is_retryable, says_too_long
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import LATE, Body, Completion, Sampling
 from services.errors import ContextExceeded, EngineError, EngineRejected, EngineUnavailable
@@ -161,7 +161,7 @@ class Prober:
         if is_retryable(refusal.error):
             return False
         is_long = isinstance(refusal.error, ContextExceeded)
-        if is_long and await self._learn_window(refusal.error.extensions.get("limit")):
+        if is_long and await self._learn_window(refusal):
             return False
         error = None
         if not self.fault and self.record.dialect == refusal.dialect:
@@ -297,7 +297,8 @@ class Prober:
             record = replace(record, refusal=self._words)
         model, window = await self._listed()
         self.fault = self.outage = self._words = ""  # what it is capable of is known first
-        record = replace(record, model=model or record.model, context_tokens=window or record.context_tokens)
+        if model:  # a window that is not listed is forgotten
+            record = replace(record, model=model, context_tokens=window)
         self._set(replace(record, checked_at=datetime.now(UTC)))
 
     async def _listed(self) -> tuple[str, int | None]:
@@ -309,13 +310,16 @@ class Prober:
             return "", None
         return model, windows[0] if windows and isinstance(windows[0], int) else None
 
-    async def _learn_window(self, limit: Any) -> bool:
+    async def _learn_window(self, refusal: Refusal) -> bool:
         """Whether a refusal names a window; a smaller one than was known is kept. What the server lists counts
-        before: an error may quote a caller, whose words must not shrink the prompts of others."""
+        before, and without it the code of the error: its message may quote a caller, whose words must not shrink the
+        prompts of others."""
+        limit: Any = refusal.error.extensions.get("limit")
         is_window = isinstance(limit, int) and limit >= 256
         if is_window and limit < (self.record.context_tokens or limit + 1):
             _, window = await self._listed()
-            self._set(replace(self.record, context_tokens=window or limit))
+            if window or says_too_long(refusal.answer):
+                self._set(replace(self.record, context_tokens=window or limit))
         return is_window
 
     def _set(self, record: Capabilities) -> None:

@@ -19,11 +19,11 @@ import aiohttp
 import orjson
 
 from services.engine import wire
-from services.engine.answers import bounded_start, pass_through, read_start, read_texts
+from services.engine.answers import bounded_start, check_start, pass_through, read_start, read_texts
 from services.engine.capabilities import Capabilities, Refusal
 from services.engine.conventions.sessions import session_header
 from services.engine.guard import CallKind, Guard, Progress, unguarded
-from services.engine.refusals import UNREADABLE, member, parse_json, refusal, reported_error
+from services.engine.refusals import UNREADABLE, parse_json, refusal
 from services.engine.shared_calls import SharedCalls
 from services.engine.wire import Body, Completion, Delta, Messages, Reply, Sampling
 from services.errors import EngineError, EngineRejected, EngineUnavailable, InvalidRequest, ModelUnknown
@@ -192,8 +192,7 @@ class Client:
                 self._check_fields(sent, own)  # a dialect found meanwhile would drop them
                 chunks = response.content.iter_any()
                 start = await read_start(chunks, response.content_type) if streamed else await anext(chunks, b"")
-            if b'"error"' in (event := wire.first_event(start)) and member(body := parse_json(event), "error"):
-                raise reported_error(body)
+            check_start(start, streamed=streamed)
             progress.note_text()
             raw = await stack.enter_async_context(aclosing(pass_through(start, chunks, tail, progress)))
             yield RawAnswer(response.status, response.content_type, raw, is_counted)

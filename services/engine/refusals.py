@@ -83,6 +83,11 @@ def engine_status(error: EngineError | EngineUnavailable) -> Any:
     return error.extensions.get("engine_status")
 
 
+def says_too_long(body: bytes) -> bool:
+    """Whether OpenAI's code says that the input is too long: a message may quote a caller who says so."""
+    return _error_names(body).get("code") == ContextExceeded.code
+
+
 def error_text(body: bytes) -> str:
     """The message of an error's body on one line, whatever its form. It may quote the prompt."""
     try:

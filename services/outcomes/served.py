@@ -116,6 +116,14 @@ class Serving:
         """Whose history may be used."""
         return NOBODY if self.arm == "control" else self.user
 
+    @property
+    def shown_fields(self) -> dict[str, Any]:
+        """What the answer says of it, once it is kept: the fields of `Served`."""
+        return {
+            "response_id": self.response_id if self.ttl_s else None,
+            "arm": self.arm if self.share else None,
+        }
+
 
 class Outcomes:
     """Serves, and counts what came of it. One object a process."""
@@ -158,9 +166,9 @@ class Outcomes:
         """Keeps what feedback and events may be about: items by their `index` in the answer, and which was chosen.
         Answers the fields of `Served`: without an id where nothing is kept, also since Redis takes no writes or the
         user was erased meanwhile."""
-        shown_fields: dict[str, Any] = {"response_id": None, "arm": serving.arm if serving.share else None}
         if not serving.ttl_s:
-            return shown_fields
+            return serving.shown_fields
+        without_id = serving.shown_fields | {"response_id": None}
         keys = {str(index): shown_key(item) for index, item in list((shown or {}).items())[:MOST_SHOWN]}
         record: dict[str, Any] = {"kind": serving.kind, "share": f"{serving.share:g}", "shown": keys}
         if is_counted:
@@ -172,12 +180,12 @@ class Outcomes:
             is_recorded = await self._run("record", serving.tenant, serving.user, serving.ttl_s, **more)
         except RedisError as error:
             logger.warning("an answer is not kept", extra={"error": type(error).__name__})
-            return shown_fields
+            return without_id
         if not is_recorded:
-            return shown_fields
+            return without_id
         if is_counted:
             self._metrics.count_served(serving.tenant, serving.arm, serving.kind)
-        return shown_fields | {"response_id": serving.response_id}
+        return serving.shown_fields
 
     async def keep_chat(self, serving: Serving, event: str, *, is_whole: bool = True) -> None:
         """Has the conversation, as an event, be appended to the user's history (chats.py): once, also when this process

@@ -3,6 +3,7 @@
 import difflib
 import re
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from alignx.schemas.summaries import Preferences, SummaryVersion, VersionDiff
 from services.errors import InvalidRequest, PreconditionRequired, StaleVersion
@@ -11,13 +12,20 @@ from services.prompts.control_tokens import neutralise, strip_invisible
 from services.storage.user_profile import USER_SOURCE
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18})?"')
+_ETAG = re.compile(r'(?:W/)?"([0-9]{1,18})(?:-[0-9]{1,18}(?:-[0-9a-f]{1,64})?)?"')
+
+_DIGITS = 16
+"""Of the hash of version 0 in its tag."""
 
 
 def etag(current: Preferences) -> str:
-    """The version as an entity tag. While no version exists the text follows each event, and so
-    does the tag."""
-    return f'"{current.version}"' if current.version else f'"0-{current.events_total}"'
+    """The version as an entity tag. While no version exists the text follows each event, also one that is forgotten,
+    and so does the tag."""
+    if current.version:
+        return f'"{current.version}"'
+    claims = (claim.model_dump_json() for claim in current.claims)
+    digest = sha256("\n".join((current.text, *claims)).encode()).hexdigest()[:_DIGITS]
+    return f'"0-{current.events_total}-{digest}"'
 
 
 def matches_any(if_none_match: str | None, tag: str) -> bool:

@@ -30,7 +30,7 @@ async def export_lines(store: Store, tenant: str, user: str) -> AsyncIterator[by
         for event in page:
             yield orjson.dumps({"kind": "event", **event.model_dump(mode="json", exclude_none=True)}) + b"\n"
         after = page[-1].event_id
-    versions = await store.versions(tenant, user, None, 1_000)
+    versions = await store.versions(tenant, user, None, None)
     for version in reversed(versions):
         yield orjson.dumps({"kind": "version", **version.model_dump(mode="json", exclude_none=True)}) + b"\n"
     for draft in reversed(await store.rejected(tenant, user)):

@@ -2,16 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends
 
-from alignx.schemas.items import UserId
 from alignx.schemas.outcomes import FeedbackRequest, FeedbackStored, Uplift
 from alignx.schemas.summaries import ModelTrial, Prequential
 from services.errors import Forbidden, InvalidRequest
 from services.outcomes.uplift import read_uplift
 from services.preference.routes import Service, Tenant
 from services.preference.updates.trials import read_trial
-from services.server.app import only_user_of
+from services.server.app import HeaderUser, only_user_of
 from services.server.body_lists import ListRoute
 
 router = APIRouter(prefix="/v1", route_class=ListRoute)
@@ -39,7 +38,7 @@ async def give_feedback(
     body: FeedbackRequest,
     service: Service,
     only_user: Annotated[str | None, Depends(only_user_of)],
-    x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
+    x_user_id: HeaderUser = None,
 ) -> FeedbackStored:
     """A thumb, the item that was picked, or the reply that was kept of two, for an answer by its `response_id`: the
     header X-AlignX-Response-Id of a chat, or the field of a selection or recommendation. Sent again it changes

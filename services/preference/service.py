@@ -53,6 +53,8 @@ from services.storage.users import Store, reply
 from services.traffic.catalogue import Catalogue
 
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.01, 0.1
+_NEWEST = 10
+"""Versions among which that of an update is looked for: the user may have written over it since."""
 
 
 @dataclass(eq=False, repr=False)
@@ -110,12 +112,19 @@ class PreferenceService:
             pause = min(_MAX_PAUSE_S, pause * 1.5)
             try:
                 state = await self.store.state(tenant, user)
+                if parse_event_id(state.cursor) >= parse_event_id(last):
+                    return await self._version_with(tenant, user, last), state.pending
             except UserUnknown:  # erased meanwhile: nothing more will come
                 return None, 0
             pending = state.pending
-            if parse_event_id(state.cursor) >= parse_event_id(last):
-                return state.version, pending
         return None, pending
+
+    async def _version_with(self, tenant: str, user: str, event_id: str) -> int | None:
+        """The latest version whose events reach this one; None where it was set aside and none has followed."""
+        for version in await self.store.versions(tenant, user, None, _NEWEST):
+            if version.events.last:  # a text written by hand adds no events
+                return version.version if parse_event_id(version.events.last) >= parse_event_id(event_id) else None
+        return None
 
     async def edit(self, tenant: str, user: str, text: str, if_match: str | None) -> Preferences:
         """Raises PreconditionRequired or StaleVersion. A user who is new is created by it."""

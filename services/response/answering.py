@@ -1,23 +1,24 @@
 """The one path of all chats: a `ChatRequest`, whatever API it came by, becomes an HTTP answer, whole or streamed."""
 
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from alignx.schemas.items import UserId
 from alignx.schemas.requests import PersonalizationUsed
+from services.engine.client import RawAnswer
 from services.errors import Forbidden
 from services.response.chat import Chat, ChatCall, render_whole
 from services.response.chat_request import ChatRequest
 from services.response.chat_stream import AnswerEvents, render_stream, starting
 from services.response.doors import door as doors
 from services.response.doors.door import Door
-from services.server.app import APPEND_HEADER, only_user_of, tenant_of
+from services.server.app import APPEND_HEADER, HeaderUser, as_utf8, only_user_of, tenant_of
 from services.server.request_bodies import DisconnectWatch
 from services.server.token_budgets import LEFT, Window, budget_headers
 
@@ -43,7 +44,7 @@ async def chat_caller(
     request: Request,
     tenant: Annotated[str, Depends(tenant_of)],
     only_user: Annotated[str | None, Depends(only_user_of)],
-    x_user_id: Annotated[UserId | None, Header(description="The user, where the body names none.")] = None,
+    x_user_id: HeaderUser = None,
 ) -> ChatCaller:
     """Dependency of all chats."""
     return ChatCaller(request, tenant, only_user, x_user_id, APPEND_HEADER in request.headers)
@@ -53,17 +54,12 @@ async def answer_caller(chat: Chat, caller: ChatCaller, body: ChatRequest, door:
     """The answer for the user whom the body or a header names. Raises Forbidden for one whom the caller may not
     name, and what `Chat.prepare` and `Chat.answer` raise."""
     further = map(caller.request.headers.get, chat.settings.response.user_headers)
-    user = body.user_id(map(_as_utf8, (caller.header_user, *further))) or caller.only_user
+    user = body.user_id((caller.header_user, *map(as_utf8, further))) or caller.only_user
     if caller.only_user not in (None, user):
         raise Forbidden("This user token is for another user.")
     with DisconnectWatch(caller.request.receive):  # a caller that has gone needs no more of the engine's work
         return await _answer(chat, caller, user, body, door)
     return Response(status_code=CLIENT_CLOSED_REQUEST)
-
-
-def _as_utf8(header: str | None) -> str | None:
-    """Header fields arrive as Latin-1, whatever they are."""
-    return None if header is None else header.encode("latin-1").decode(errors="replace")
 
 
 class AnswerStream(StreamingResponse):
@@ -88,12 +84,14 @@ async def _answer(chat: Chat, caller: ChatCaller, user: str | None, body: ChatRe
     if body.stream:
         return await _stream(chat, call, AnswerEvents(call.used, choices=body.n or 1, reasoning=reasoning), door, left)
     async with chat.answer(call) as raw:
-        answer = await render_whole(raw, call.used, reasoning=reasoning)
+        answer = await render_whole(raw, reasoning=reasoning)
     shown = answer if door is None else doors.render_whole(answer, door)
+    used = await chat.record(call)
     if call.learned:
         call.learned.hear(answer)
         await call.learned.keep()
-    return Response(orjson.dumps(shown), raw.status, _headers(call.used) | budget_headers(left), raw.content_type)
+    document = shown | {"personalization": used.document()}
+    return Response(orjson.dumps(document), raw.status, _headers(used) | budget_headers(left), raw.content_type)
 
 
 async def _stream(
@@ -101,15 +99,23 @@ async def _stream(
 ) -> Response:
     settings = chat.settings.response
     async with AsyncExitStack() as answer:
-        start = await answer.enter_async_context(starting(chat.answer(call), settings.keep_alive_after_s))
+        start = await answer.enter_async_context(starting(_recorded(chat, call, events), settings.keep_alive_after_s))
         status, content_type = start.result()[:2] if start.done() else (200, "text/event-stream")
         pieces = render_stream(start, events, settings.keep_alive_s)
         if call.learned:
             pieces = call.learned.overhear(pieces)
         shown = pieces if door is None else doors.translate(pieces, door)
-        headers = _headers(call.used) | budget_headers(left) | {"Cache-Control": "no-store"}
+        headers = _headers(events.used or call.used) | budget_headers(left) | {"Cache-Control": "no-store"}
         return AnswerStream(answer.pop_all(), shown, status, headers, content_type)
     raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def _recorded(chat: Chat, call: ChatCall, events: AnswerEvents) -> AsyncIterator[RawAnswer]:
+    """The engine's answer, kept before its first event goes out: feedback may follow at once."""
+    async with chat.answer(call) as raw:
+        events.used = await chat.record(call)
+        yield raw
 
 
 def _headers(used: PersonalizationUsed) -> dict[str, str]:

@@ -18,6 +18,7 @@ from alignx.schemas.requests import AxesUsed, ChatMode, Personalization, Persona
 from services.engine.client import RawAnswer
 from services.engine.conventions.sessions import session_of
 from services.engine.limits import Engine
+from services.engine.refusals import reported_error
 from services.engine.spending import message_tokens
 from services.errors import (
     ContextExceeded,
@@ -27,7 +28,7 @@ from services.errors import (
     ModelUnknown,
     UserUnknown,
 )
-from services.outcomes.served import Outcomes
+from services.outcomes.served import Outcomes, Serving
 from services.profile.claims.relevance import keep_relevant, read_parts
 from services.prompts.build import (
     ChatMessage,
@@ -100,8 +101,13 @@ class ChatCall:
 
     tenant: str
     used: PersonalizationUsed
+    """As the answer says it, if it is kept."""
     body: dict[str, Any]
     sizes: Sizes
+    serving: Serving | None = None
+    """None without a user."""
+    is_counted: bool = True
+    """Whether the answer counts for its arm."""
     learned: LearnedChat | None = None
     """Hears the answer, if that is to become an event of the user."""
 
@@ -145,8 +151,7 @@ class Chat:
         sizes = Sizes(limit, conversation, history)
         used = known.used
         if serving:
-            is_counted = request.personalization is None or request.personalization.mode != "none"
-            used = used.model_copy(update=await self.outcomes.record(serving, is_counted=is_counted))
+            used = used.model_copy(update=serving.shown_fields)
         if axes is not None:
             used = used.model_copy(update={"axes": axes})
         learned = None
@@ -154,7 +159,17 @@ class Chat:
             used = used.model_copy(update={"learn": True})
             most_bytes = self.settings.limits.event_bytes
             learned = LearnedChat(self.outcomes, serving, latest_turns(request.messages), most_bytes)
-        return ChatCall(tenant, used, body | {"messages": prompt.messages}, sizes, learned)
+        is_counted = request.personalization is None or request.personalization.mode != "none"
+        body |= {"messages": prompt.messages}
+        return ChatCall(tenant, used, body, sizes, serving, is_counted, learned)
+
+    async def record(self, call: ChatCall) -> PersonalizationUsed:
+        """Keeps and counts the answer, once the engine has begun it: one that fails before is none. What the answer
+        says of itself; it has no id where it is not kept."""
+        if call.serving is None:
+            return call.used
+        served = await self.outcomes.record(call.serving, is_counted=call.is_counted)
+        return call.used.model_copy(update=served)
 
     async def models(self) -> list[dict[str, Any]]:
         """The models that a chat may name, as OpenAI's model objects. Raises EngineUnavailable."""
@@ -181,21 +196,24 @@ class Chat:
             yield await self._send(stack, call)
 
     async def _send(self, stack: AsyncExitStack, call: ChatCall) -> RawAnswer:
-        """The answer, of as many tokens as the window leaves. Raises ContextExceeded, which says what is too long."""
+        """The answer, of as many tokens as the window leaves; the one that a refusal names counts for this chat.
+        Raises ContextExceeded, which says what is too long."""
         tried: dict[int, ContextExceeded] = {}
+        window = self.engine.context_tokens
         while True:
-            room = self.engine.context_tokens - call.sizes.conversation - call.sizes.history - _MARGIN
+            room = window - call.sizes.conversation - call.sizes.history - _MARGIN
             limit = min(call.sizes.limit, max(room, _SHORT_ANSWER))
             if limit in tried:  # the engine's refusal named no smaller window
                 limit = min(call.sizes.limit, _LEAST_ANSWER)
             if limit in tried:
-                raise call.sizes.describe_excess(self.engine.context_tokens) from tried[limit]
+                raise call.sizes.describe_excess(window) from tried[limit]
             fields = {name: min(call.body[name], limit) for name in _LIMITS if call.body.get(name)}
             try:
                 with session_of(call.tenant, call.used.user):
                     return await stack.enter_async_context(self.engine.chat(call.body | fields, tenant=call.tenant))
             except ContextExceeded as error:
                 tried[limit] = error
+                window = min(self.engine.context_tokens, error.extensions.get("limit", window))
             except ModelUnknown as error:
                 if call.used.axes is None:
                     raise
@@ -262,9 +280,9 @@ def _with_directions(events: Sequence[Interaction]) -> tuple[Interaction, ...]:
     return comparisons if describe_directions(comparisons) else ()
 
 
-async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: bool) -> dict[str, Any]:
-    """An answer that is not streamed, with `personalization` added and the reasoning hidden unless it is wanted.
-    Raises EngineError."""
+async def render_whole(raw: RawAnswer, *, reasoning: bool) -> dict[str, Any]:
+    """An answer that is not streamed, with the reasoning hidden unless it is wanted. Raises EngineError and
+    EngineUnavailable, also for an error of status 200."""
     body = b"".join([chunk async for chunk in raw.chunks])
     try:
         answer = orjson.loads(body)
@@ -272,8 +290,10 @@ async def render_whole(raw: RawAnswer, used: PersonalizationUsed, *, reasoning: 
         raise EngineError("The engine's answer is not JSON") from error
     if not isinstance(answer, dict):
         raise EngineError("The engine's answer is not a JSON object")
+    if answer.get("error"):
+        raise reported_error(answer)
     choices = answer.get("choices")
     for choice in choices if isinstance(choices, list) and not reasoning else ():
         if isinstance(choice, dict) and isinstance(message := choice.get("message"), dict):
             hide_in_message(choice, message)
-    return answer | {"personalization": used.document()}
+    return answer

@@ -51,7 +51,8 @@ class AnswerEvents:
     """Rewrites the events of a stream of `choices` answers; with `reasoning` nothing is hidden."""
 
     def __init__(self, used: PersonalizationUsed, *, choices: int, reasoning: bool) -> None:
-        self._personalization: dict[str, Any] | None = used.document()
+        self.used: PersonalizationUsed | None = used
+        """What the first event says; None behind it."""
         self.hides_usage = False
         """Whether an event that holds token counts alone is left out."""
         self._reasoning = reasoning
@@ -67,7 +68,7 @@ class AnswerEvents:
         piece, self._buffer = whole_events[0], self._buffer[whole_events.end() :]
         has_begun = self._reasoning or all(text.is_over for text in self._texts)
         may_hide = self.hides_usage and b'"usage"' in piece
-        if has_begun and not self._personalization and not may_hide and not _UNUSUAL.search(piece):
+        if has_begun and not self.used and not may_hide and not _UNUSUAL.search(piece):
             return piece
         return b"".join(map(self._rewrite, _EVENT.findall(piece)))
 
@@ -93,11 +94,12 @@ class AnswerEvents:
         is_changed = len(data) > 1
         if not self._reasoning and self._hide(document):
             is_changed = True
-            if not self._personalization and _is_empty(document):
+            if not self.used and _is_empty(document):
                 return b""
         if not document:
             return b""
-        used, self._personalization = self._personalization, None
+        used = self.used.document() if self.used else None
+        self.used = None
         if is_changed:
             return b"data: " + orjson.dumps(({"personalization": used} if used else {}) | document) + b"\n\n"
         return _FIRST_OBJECT.sub(lambda start: start[0] + _member(used), event, 1) if used else event

@@ -14,18 +14,21 @@ import sys
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from http import HTTPStatus
+from typing import Annotated
 from urllib.parse import unquote
 
 import orjson
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from alignx import __version__
+from alignx.schemas.items import UserId
 from services.errors import (
     ANTHROPIC_PATHS,
     OPENAI_PATHS,
@@ -252,6 +255,17 @@ def only_user_of(request: Request) -> str | None:
     """Dependency beside `tenant_of`: the one user whom the caller may name; None for a caller with an API key."""
     user = request.headers.get(USER_HEADER)
     return None if user is None else unquote(user)
+
+
+def as_utf8(header: str | None) -> str | None:
+    """Header fields arrive as Latin-1, whatever they are. An empty one says nothing."""
+    return header.encode("latin-1").decode(errors="replace") or None if header is not None else None
+
+
+HeaderUser = Annotated[
+    UserId | None, BeforeValidator(as_utf8), Header(description="The user, where the body names none.")
+]
+"""The header X-User-Id; name the argument `x_user_id`."""
 
 
 def sse(data: bytes, *, event: str | None = None, event_id: str | None = None) -> bytes:

@@ -158,7 +158,7 @@ def _field(path: Sequence[str | int], body: Any) -> str:
     """The dotted path of a field as the caller wrote it; the discriminator that pydantic adds to the
     path of a union is left out: the `type` of the object that stands there, or the form of an item."""
     parts, value = list[str](), body
-    for part in path[1:] if path[0] in ("body", "query", "path", "header") else path:
+    for part in path[1:] if path and path[0] in ("body", "query", "path", "header") else path:
         if isinstance(value, dict) and part not in value and value.get("type") == part:
             continue
         if str(part).startswith(ITEM_FORM):

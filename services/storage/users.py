@@ -155,7 +155,7 @@ class Store:
     async def fold_history(self, tenant: str, user: str, rollback: SummaryVersion | None = None) -> Profile:
         """The profile from the checkpoint and the kept events, with the user's own text at its time, and without what
         rollbacks took back, or the `rollback` to come. Raises UserUnknown."""
-        versions = [*([rollback] if rollback else []), *await self.versions(tenant, user, None, _PAGE)]
+        versions = [*([rollback] if rollback else []), *await self.versions(tenant, user, None, None)]
         checkpoint = await self.checkpoint(tenant, user)
         folding = HistoryFold(versions, checkpoint.profile)
         async for event in self.history(tenant, user):
@@ -214,12 +214,12 @@ class Store:
             raise VersionUnknown(f"Version {number} does not exist or is no longer kept.")
         return versions[0]
 
-    async def versions(self, tenant: str, user: str, before: int | None, limit: int) -> list[SummaryVersion]:
-        """Newest first, all older than `before` if it is given. Raises UserUnknown."""
+    async def versions(self, tenant: str, user: str, before: int | None, limit: int | None) -> list[SummaryVersion]:
+        """Newest first, all older than `before` if it is given, at most `limit` if it is. Raises UserUnknown."""
         state = await self.state(tenant, user)
         older = await reply(self.redis.hkeys(self.keys.user(tenant, user).versions))
         newest = state.version if before is None else min(state.version, before - 1)
-        numbers = sorted({state.version, *map(int, older)}, reverse=True)  # with gaps, where events were forgotten
+        numbers = sorted({state.version, *map(int, older)}, reverse=True)  # with gaps: some are dropped or forgotten
         return await self._versions(tenant, user, [number for number in numbers if 0 < number <= newest][:limit])
 
     async def _versions(self, tenant: str, user: str, numbers: Sequence[int]) -> list[SummaryVersion]:

@@ -120,7 +120,7 @@ async def _read(store: Store, tenant: str, user: str) -> Kept:
         pending=state.pending,
         events=[event async for event in store.history(tenant, user)],
         dead_letters=[letter async for letter in _read_dead_letters(store, tenant, user)],
-        versions=await store.versions(tenant, user, None, _PAGE),
+        versions=await store.versions(tenant, user, None, None),
         drafts=[(raw, RejectedDraft.model_validate_json(raw)) for raw in drafts],
         checkpoint=await store.checkpoint(tenant, user),
     )

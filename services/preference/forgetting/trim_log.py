@@ -42,7 +42,7 @@ async def _trim_page(store: Store, queue: Queue, tenant: str, user: str) -> bool
     if surplus < LEAST:
         return False
     checkpoint = await store.checkpoint(tenant, user)
-    folding = HistoryFold(await store.versions(tenant, user, None, _PAGE), checkpoint.profile)
+    folding = HistoryFold(await store.versions(tenant, user, None, None), checkpoint.profile)
     events = await store.events(tenant, user, None, min(surplus, _PAGE))
     if not events:
         return False

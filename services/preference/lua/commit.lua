@@ -1,6 +1,7 @@
 -- include arguments.lua
 -- include clock.lua
 -- include add_live.lua
+-- include needed_versions.lua
 -- include write_version.lua
 -- include postponed.lua
 -- include schedule.lua

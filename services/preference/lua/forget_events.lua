@@ -1,6 +1,7 @@
 -- include arguments.lua
 -- include clock.lua
 -- include add_live.lua
+-- include needed_versions.lua
 -- include write_version.lua
 -- include schedule.lua
 -- include forget_items.lua
@@ -56,7 +57,7 @@ redis.call('SET', profile, ARGV[2])
 if arguments.drops_checkpoint then redis.call('UNLINK', checkpoint) end
 redis.call('HINCRBY', state, 'edits', 1)
 redis.call('HSET', state, 'pend', math.max(0, pending))
-redis.call('HDEL', state, 'own', 'tok', 'changed', 'fail', 'crash', 'cap', 'suspect', 'copying')
+redis.call('HDEL', state, 'own', 'tok', 'changed', 'fail', 'crash', 'cap', 'suspect', 'copying', 'needed')
 redis.call('ZREM', leases, member)
 redis.call('UNLINK', live)
 forget_items(journal, unread, member, arguments.gone)

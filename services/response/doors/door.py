@@ -118,6 +118,10 @@ class Door(ABC):
         self._usage: Any = None
         self._personalization: Body | None = None
         self._has_begun = False
+        self._numbers: dict[str | int, int] = {}
+        """Of the calls of tools, by their ids."""
+        self._latest = 0
+        """The number of the call that was added to last."""
 
     def feed(self, chunk: Body) -> Iterator[bytes]:
         """The events for one chunk of a streamed chat. Raises EngineError where it is none."""
@@ -135,7 +139,7 @@ class Door(ABC):
             if text := plain_text(delta.get("content") or delta.get("refusal")):
                 yield from self._add_text(text)
             for call in delta.get("tool_calls") or ():
-                yield from self._add_call(call)
+                yield from self._add_call({**call, "index": self._number_of(call)})
 
     @abstractmethod
     def end(self) -> Iterator[bytes]:
@@ -158,6 +162,18 @@ class Door(ABC):
         """Keeps how the answer ends."""
         self._finish = choice.get("finish_reason") or self._finish
 
+    def _number_of(self, call: Body) -> int:
+        """The number of a call. Where the engine gives none, a new id begins a call, and a piece without an id belongs
+        to the latest."""
+        number: int | None = call.get("index")
+        name = call.get("id")
+        if number is None:
+            number = self._numbers.get(name, len(self._numbers)) if name else self._latest
+        if name:
+            self._numbers[name] = number
+        self._latest = number
+        return number
+
     @abstractmethod
     def _first(self) -> Iterator[bytes]:
         """The events before all others."""
@@ -178,7 +194,7 @@ def render_whole(answer: Body, door: Door) -> Body:
         raise EngineError("The engine's answer holds no message")
     calls = message.get("tool_calls")
     if isinstance(calls, list):
-        calls = [{"index": index, **call} if isinstance(call, dict) else call for index, call in enumerate(calls)]
+        calls = [{**call, "index": index} if isinstance(call, dict) else call for index, call in enumerate(calls)]
     chunk = answer | {"choices": [{**choice, "delta": {**message, "tool_calls": calls}}]}
     for _event in door.feed(chunk):
         pass
@@ -194,10 +210,11 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
             yield door.keep_alive
             continue
         for document in read_documents(piece):
+            fault = member(document, "error")
             if document is None:
                 events = door.end()
-            elif isinstance(error := document.get("error"), dict):
-                events = door.fail(error)
+            elif fault:
+                events = door.fail(fault if isinstance(fault, dict) else {"message": str(fault)})
             else:
                 events = door.feed(document)
             try:
@@ -207,7 +224,7 @@ async def translate(pieces: AsyncIterator[bytes], door: Door) -> AsyncGenerator[
                 for data in door.fail(error.openai()["error"]):
                     yield data
                 return
-            if document and document.get("error"):
+            if fault:
                 return
 
 

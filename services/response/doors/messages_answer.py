@@ -99,7 +99,7 @@ class MessagesDoor(Door):
         yield event({"type": "content_block_delta", "index": place, "delta": {"type": "text_delta", "text": text}})
 
     def _add_call(self, call: Body) -> Iterator[bytes]:
-        function, number = call.get("function") or {}, call.get("index", 0)
+        function, number = call.get("function") or {}, call["index"]
         if number not in self._places:
             block = {"type": "tool_use", "id": call.get("id") or new_id("toolu"), "name": function.get("name") or ""}
             yield from self._start(block | {"input": {}})

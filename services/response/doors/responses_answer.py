@@ -151,7 +151,7 @@ class ResponsesDoor(Door):
 
     def _add_call(self, call: Body) -> Iterator[bytes]:
         function = call.get("function") or {}
-        item = self._calls.get(index := call.get("index", 0))
+        item = self._calls.get(index := call["index"])
         if item is None:
             yield from self._end_message("completed")
             body = {"id": new_id("fc"), "type": "function_call", "status": "in_progress", "arguments": ""}

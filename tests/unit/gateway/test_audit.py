@@ -8,6 +8,7 @@ import orjson
 import pytest
 from redis import Redis
 
+from gateway.routing import ROUTES
 from gateway.user_tokens import UserTokens
 from services.storage import audit_log
 from tests.unit.gateway.conftest import ADMIN_KEY, INTERNAL_TOKEN, Seen, Suite, hang_up, http_answer
@@ -114,27 +115,26 @@ async def test_what_is_forgotten_is_logged_without_its_text(suite: Suite) -> Non
     assert (await read(suite))[0] == (key["id"], "event.forgotten", hashed)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "action"),
-    [
-        ("POST", "/v1/erasures", "user.erased"),
-        ("DELETE", "/v1/users/bob", "user.erased"),
-        ("DELETE", "/v1/users/bob/events/1-0", "event.forgotten"),
-    ],
-)
-async def test_an_erasure_is_logged_though_its_caller_has_gone(
-    suite: Suite, method: str, path: str, action: str
-) -> None:
+CHANGES = [
+    (method, route.path.format(user="bob", event_id="1-0", webhook="wh_1"), operation.audited)
+    for route in ROUTES
+    for method, operation in route.operations.items()
+    if operation.audited and method != "GET"
+]
+
+
+@pytest.mark.parametrize(("method", "path", "action"), CHANGES)
+async def test_a_change_is_logged_though_its_caller_has_gone(suite: Suite, method: str, path: str, action: str) -> None:
     """What the service has done is done; a caller who leaves must not keep it out of the log."""
     asked, leave = asyncio.Event(), asyncio.Event()
 
-    async def erase(_: Seen, writer: asyncio.StreamWriter) -> None:
+    async def change(_: Seen, writer: asyncio.StreamWriter) -> None:
         asked.set()
         await leave.wait()
         writer.write(http_answer(b'{"erased":["bob"],"unknown":0,"left":0}'))
         await writer.drain()
 
-    suite.preference.handler = erase
+    suite.preference.handler = change
     calling = asyncio.create_task(suite.json(method, path, json={"users": ["bob"]}))
     await asyncio.wait_for(asked.wait(), 10)
     calling.cancel()

@@ -192,6 +192,18 @@ async def test_arguments_that_do_not_fit_are_named_to_the_model(
     assert suite.preference.seen == []
 
 
+async def test_arguments_that_are_nested_too_deeply_are_an_answer_of_the_tool(suite: Suite) -> None:
+    arguments = b'{"user":"ann","event":%s}'
+    call = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"record_event","arguments":%s}}'
+    texts = []
+    for levels in range(245, 261):
+        status, answer = await post(suite, call % arguments % (b'{"a":' * levels + b"1" + b"}" * levels))
+        assert status == 200
+        texts.append(answer["result"]["content"][0]["text"])
+    assert set(texts) == {"{}", "The arguments are nested too deeply."}
+    assert texts == sorted(texts, key=len)
+
+
 async def test_what_a_service_refuses_is_an_answer_of_the_tool(suite: Suite) -> None:
     problem = orjson.dumps({"detail": "No history is kept for this user", "status": 404})
     suite.preference.answer(http_answer(problem, "404 Not Found", "Content-Type: application/problem+json"))

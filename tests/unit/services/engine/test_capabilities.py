@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from alignx.schemas.status import EngineState
@@ -19,6 +20,7 @@ from tests.chaos.strict_engine import DIALECTS, EXTENSIONS, rules
 from tests.unit.services.engine.fake_engine import (
     MESSAGES,
     SAMPLING,
+    Answer,
     FakeEngine,
     answer_canary,
     answers,
@@ -47,6 +49,12 @@ async def strict(*names: str, **changes: Any) -> AsyncIterator[tuple[MockEngine,
     mock.strict = rules(*names)
     async with asyncio.timeout(20), mock.serving() as url, open_session() as session:
         yield mock, Engine(EngineSettings(url=url, cache_salt_secret="s", **changes), session)
+
+
+def too_long(window: int) -> Answer:
+    """A refusal as OpenAI's API has it."""
+    message = f"This model's maximum context length is {window} tokens. However, you requested more"
+    return answers({"error": {"message": message, "code": "context_length_exceeded"}}, 400)
 
 
 def state_of(engine: Engine) -> EngineState:
@@ -154,7 +162,7 @@ async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine,
     fake.models = {"data": [{"id": "tiny", "max_model_len": 4096}]}
     await engine.prober._probe(letters=False)
     assert engine.context_tokens == 4096
-    fake.chat = fails(400, "This model's maximum context length is 2048 tokens. However, you requested more")
+    fake.chat = too_long(2048)
     fake.models = {"data": [{"id": "tiny"}]}
     error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
     assert (error.extensions["limit"], engine.context_tokens) == (2048, 2048)
@@ -166,6 +174,23 @@ async def test_the_window_is_the_smaller_of_setting_and_engine(fake: FakeEngine,
         small = Engine(EngineSettings(url=fake.url, context_tokens=1024), session)
         await small.prober._probe(letters=False)
         assert small.context_tokens == 1024
+
+
+async def test_words_of_a_caller_are_no_window(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = fails(400, "Invalid value: 'maximum context length is 300', a caller's words")
+    error = await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    assert (error.extensions["limit"], engine.context_tokens) == (300, 8192)
+
+
+async def test_a_window_that_is_not_listed_is_forgotten_at_the_next_canary(fake: FakeEngine, engine: Engine) -> None:
+    fake.chat = too_long(2048)
+    await refused(engine.complete(MESSAGES, **SAMPLING), ContextExceeded)
+    fake.models = web.Response(status=500)
+    await engine.prober._probe(letters=False)
+    assert engine.context_tokens == 2048, "it could not say"
+    fake.models = {"data": [{"id": "tiny"}]}
+    await engine.prober._probe(letters=False)
+    assert engine.context_tokens == 8192
 
 
 @with_settings(breaker_cooldown_s=0.02)

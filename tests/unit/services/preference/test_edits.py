@@ -17,7 +17,9 @@ def version(number: int, text: str) -> SummaryVersion:
 
 def test_the_tag_is_the_version_and_before_it_the_events() -> None:
     first = Preferences(**dict(version(0, "a")), user="ada", pending=0, events_total=7)
-    assert etag(first) == '"0-7"'
+    assert etag(first).startswith('"0-7-')
+    assert resolve_if_match(etag(first), 0) == 0
+    assert etag(first.model_copy(update={"text": "b"})) != etag(first)
     assert etag(first.model_copy(update={"version": 3})) == '"3"'
 
 

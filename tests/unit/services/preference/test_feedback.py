@@ -80,6 +80,13 @@ async def test_feedback_is_its_users_alone(served: Served) -> None:
     assert await accuracy(served) == (1, 1)
 
 
+async def test_a_header_may_name_any_user(served: Served) -> None:
+    answer = await offer(served, "語" * 100)
+    named: Any = {"X-User-Id": ("語" * 100).encode()}
+    assert (await send(served, answer, named, picked=0)).status_code == 200
+    assert (await send(served, answer, {"X-User-Id": ""}, user="語" * 100, thumb="up")).status_code == 200
+
+
 @pytest.mark.parametrize("fields", [{}, {"chosen": "One."}, {"picked": 2}, {"thumb": "sideways"}])
 async def test_feedback_that_says_nothing_is_refused(served: Served, fields: dict[str, Any]) -> None:
     assert (await send(served, await offer(served), user="ada", **fields)).status_code == 422

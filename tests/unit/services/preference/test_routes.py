@@ -233,6 +233,22 @@ async def test_wait_ends_and_says_what_is_pending(redis_url: str) -> None:
         assert (answer.json()["version"], answer.json()["pending"]) == (None, 1)
 
 
+async def test_wait_names_no_version_without_the_events(suite: Served) -> None:
+    await suite.learn("u1n1")
+    await suite.bench.redis.hset(suite.bench.keys().state, "suspect", "1")
+    aside = await suite.learn("u1n2")
+    assert (aside["version"], aside["pending"]) == (None, 0)
+    assert (await suite.learn("u1n3"))["version"] == 2
+
+
+async def test_wait_names_the_version_that_the_user_has_written_over_since(suite: Served) -> None:
+    key = {"Idempotency-Key": "k", "Prefer": "wait=5"}
+    assert (await suite.put("u1n1", **key)).json()["version"] == 1
+    (await suite.http.put(PREFERENCES, json={"text": "Mine."}, headers={"If-Match": '"1"'})).raise_for_status()
+    again = (await suite.put("u1n1", **key)).json()
+    assert (again["replayed"], again["version"]) == (True, 1)
+
+
 async def test_wait_ends_when_the_user_is_erased(served: Served) -> None:
     waiting = asyncio.create_task(served.put("a", Prefer="wait=15"))
     await until(lambda: exists(served))
@@ -255,10 +271,22 @@ async def test_a_summary_exists_from_the_first_event_on(served: Served) -> None:
     assert (await served.http.get(PREFERENCES)).json()["waiting_for"] == "engine"
     await served.bench.redis.delete(ENGINE_FAULT)
     assert "short answers" in current["text"]
-    assert answer.headers["ETag"] == '"0-1"'
+    read = {"If-None-Match": answer.headers["ETag"]}
+    assert (await served.http.get(PREFERENCES, headers=read)).status_code == 304
     await served.put("I like tea.")
-    moved = await served.http.get(PREFERENCES, headers={"If-None-Match": '"0-1"'})
+    moved = await served.http.get(PREFERENCES, headers=read)
     assert moved.status_code == 200
+
+
+async def test_a_forgotten_event_is_not_read_on_by_its_tag(served: Served) -> None:
+    event_id = (await served.put("I like tea.", "I like rice.")).json()["ids"][0]
+    read = {"If-None-Match": (await served.http.get(PREFERENCES)).headers["ETag"]}
+    (await served.http.delete(f"{EVENTS}/{event_id}")).raise_for_status()
+    answer = await served.http.get(PREFERENCES, headers=read)
+    assert answer.status_code == 200
+    assert "tea" not in answer.text
+    edited = await served.http.put(PREFERENCES, json={"text": "Mine."}, headers={"If-Match": answer.headers["ETag"]})
+    assert (edited.status_code, edited.headers["ETag"]) == (200, '"1"')
 
 
 async def test_reading_again_costs_nothing_when_unchanged(suite: Served) -> None:

@@ -46,6 +46,14 @@ def test_a_chat_beyond_the_budget_is_refused_in_openais_shape(serve: Serve, stre
     assert 'alignx_engine_budget_refusals_total{kind="chat"} 1.0' in service.http.get("/metrics").text
 
 
+def test_an_error_of_status_200_spends_nothing(serve: Serve) -> None:
+    service = serve(engine=PLENTY)
+    service.engine.chat = answers({"error": {"message": "Out of memory"}})
+    assert service.chat(max_tokens=50).status_code == 503
+    service.engine.chat = answers(ANSWER)
+    assert f'"tokens-day";r={100_000 - USED};' in service.chat(max_tokens=50).headers["RateLimit"]
+
+
 def text_of(body: bytes) -> list[Any]:
     return [orjson.loads(line[6:]) for line in body.splitlines() if line.startswith(b"data: {")]
 

@@ -14,7 +14,7 @@ from services.response.chat_request import PASSED, READ, REFUSED
 from services.server.app import USER_HEADER
 from tests.chaos.strict_engine import rules
 from tests.unit.services.engine.fake_engine import answers, endless, fails
-from tests.unit.services.response.conftest import ANSWER, NOBODY, Service
+from tests.unit.services.response.conftest import ANSWER, NOBODY, Service, sends
 from tests.unit.with_settings import with_settings
 
 QUESTION = {"role": "user", "content": "Why is the sky blue?"}
@@ -237,6 +237,22 @@ def test_the_first_of_fields_and_headers_names_the_user(service: Service) -> Non
         used = service.http.post("/v1/chat/completions", json=body, headers=encoded).json()["personalization"]
         assert (used["user"], used["mode"]) == (user, "summary")
     assert service.engine.bodies[-1].keys() == {"messages", "model", "max_tokens"}
+
+
+@pytest.mark.parametrize("header", ["語" * 100, "é" * 256, ""], ids=["wide", "longest", "empty"])
+def test_an_id_in_a_header_is_read_as_utf_8(service: Service, header: str) -> None:
+    headers = httpx.Headers({"X-User-Id": header}, encoding="utf-8")
+    for named, expected in (({}, header or None), ({"user": "ada"}, "ada")):
+        body = {"messages": [QUESTION], **named}
+        answer = service.http.post("/v1/chat/completions", json=body, headers=headers)
+        assert (answer.status_code, answer.json()["personalization"]["user"]) == (200, expected)
+
+
+@pytest.mark.parametrize("header", ["é" * 257, "a/b"], ids=["too long", "slash"])
+def test_an_id_in_a_header_that_is_none_is_refused(service: Service, header: str) -> None:
+    headers = httpx.Headers({"X-User-Id": header}, encoding="utf-8")
+    answer = service.http.post("/v1/chat/completions", json={"messages": [QUESTION]}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, "x-user-id")
 
 
 def test_the_one_user_of_a_user_token(service: Service) -> None:
@@ -481,6 +497,15 @@ def test_an_answer_is_as_long_as_the_window_leaves(service: Service) -> None:
     assert service.chat("word " * 1_600, max_tokens=4_000).status_code == 200, "it fits, though by estimate it does not"
 
 
+def test_a_window_in_a_callers_words_counts_for_that_call_alone(service: Service) -> None:
+    service.engine.chat = fails(400, "Invalid value: 'maximum context length is 300'")
+    assert failure(service.chat(reasoning_effort="maximum context length is 300"))["code"] == "context_length_exceeded"
+    service.engine.chat = answers(ANSWER)
+    service.chat("word " * 1_000, max_tokens=4_000)
+    assert service.engine.bodies[-1]["max_tokens"] == 4_000
+    assert service.http.get("/readyz").json()["engine"]["context_tokens"] == 8_192
+
+
 @pytest.mark.parametrize("settings", [{"engine": {"context_tokens": 2_048}}])
 def test_the_part_that_is_too_long_is_named(service: Service) -> None:
     service.engine.chat = within(2_048)
@@ -520,6 +545,29 @@ def test_an_answer_that_cannot_be_read_is_the_engines_fault(service: Service, bo
     answer = service.chat()
     assert answer.status_code in (502, 503)
     assert failure(answer)["code"] in ("engine_error", "engine_unavailable")
+
+
+@pytest.mark.parametrize("is_cut", [False, True], ids=["at once", "in pieces"])
+@pytest.mark.parametrize(
+    ("error", "status", "outcome"),
+    [
+        ("Out of memory at 'a canary'", 503, "unavailable"),
+        ({"message": "Out of memory at 'a canary'"}, 503, "unavailable"),
+        ({"message": "Bad value 'a canary'", "code": 400}, 422, "rejected"),
+    ],
+    ids=["text", "failure", "refusal"],
+)
+def test_an_error_of_status_200_is_the_engines(
+    service: Service, error: Any, status: int, outcome: str, is_cut: bool
+) -> None:
+    body = orjson.dumps({"error": error})
+    service.engine.chat = sends(body[:9], body[9:]) if is_cut else answers(body)
+    refused = service.chat()
+    assert refused.status_code == status
+    assert "canary" not in refused.text
+    metrics = service.http.get("/metrics").text
+    assert f'alignx_engine_calls_total{{kind="chat",outcome="{outcome}"}} 1.0' in metrics
+    assert 'kind="chat",outcome="ok"' not in metrics
 
 
 # --- callers that leave ------------------------------------------------------------------------

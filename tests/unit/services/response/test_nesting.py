@@ -40,3 +40,14 @@ def test_a_body_may_be_nested_a_little(service: Service, path: str, levels: int,
     else:
         assert answer.status_code in (400, 422), answer.text
         assert f"nested {MOST_LEVELS} levels" in answer.text
+
+
+@pytest.mark.parametrize("path", bodies(0))
+def test_from_some_level_on_every_body_is_refused_by_name(service: Service, path: str) -> None:
+    """Also a body whose translation alone is nested too deeply."""
+    answers = [service.http.post(path, json=bodies(levels)[path]) for levels in range(90, 111)]
+    statuses = [answer.status_code for answer in answers]
+    assert (statuses[0], set(statuses)) == (200, {200, 422})
+    assert statuses == sorted(statuses)
+    refused = [answer.json()["error"]["message"] for answer in answers if answer.status_code == 422]
+    assert set(refused) == {f"body: may be nested {MOST_LEVELS} levels deep"}

@@ -3,11 +3,12 @@
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 
 from tests.unit.services.engine.fake_engine import answers
 from tests.unit.services.response.conftest import Service, sends
-from tests.unit.services.response.doors.test_responses import END, chunk, message
+from tests.unit.services.response.doors.test_responses import END, chunk, message, read_events
 
 MALFORMED = [
     {"tool_calls": 3},
@@ -44,6 +45,15 @@ def test_a_malformed_piece_ends_the_stream_with_an_error(service: Service, path:
     last = events.rstrip().rsplit("\n\n", 1)[-1]
     assert "not of the form of a chat" in last
     assert "error" in last or "failed" in last
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("error", ["CUDA out of memory", {"message": "CUDA out of memory"}], ids=["text", "object"])
+def test_an_error_of_any_form_ends_the_stream_with_an_error(service: Service, path: str, error: Any) -> None:
+    service.engine.chat = sends(chunk(content="Hi"), b"data: " + orjson.dumps({"error": error}) + b"\n\n", *END)
+    last = read_events(ask(service, path, stream=True))[-1]
+    assert last["type"] == ("response.failed" if path == "/v1/responses" else "error")
+    assert "CUDA out of memory" in str(last)
 
 
 @pytest.mark.parametrize("path", PATHS)
