@@ -87,7 +87,10 @@ def test_key_is_found_in_files(alignx: Alignx, ada: None, tmp_path: Path, monkey
     assert missing.exit_code == 2
     assert "no API key found" in missing.stderr
     (tmp_path / "var/secrets").mkdir(parents=True)
-    (tmp_path / "var/secrets/user_key").write_text("ax_k1_secret\n")
+    path = tmp_path / "var/secrets/user_key"
+    path.write_text("ax_k1_secret\n", encoding="utf-8-sig")
+    assert alignx("show", "ada", key=None).exit_code == 0
+    monkeypatch.setenv("ALIGNX_KEY_FILE", str(path))
     assert alignx("show", "ada", key=None).exit_code == 0
     monkeypatch.setenv("ALIGNX_KEY_FILE", "gone")
     assert alignx("show", "ada", key=None).exit_code == 2
