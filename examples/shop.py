@@ -10,7 +10,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html import escape
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
@@ -30,7 +30,7 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Shop</titl
 <h1>For {customer}</h1><ol>{shelf}</ol>
 <h2>What we know of you</h2>
 <form method="post" action="/{customer}/summary"><textarea name="text" cols="70" rows="6">{summary}</textarea>
-<button>This is right</button></form>
+<input type="hidden" name="etag" value="{etag}"><button>This is right</button></form>
 <h2>Advice</h2><form><input name="ask" size="60" aria-label="Question"><button>Ask</button></form><p>{advice}</p>"""
 ENTRY = """<li><form method="post" action="/{customer}/open/{name}"><button>{title}</button> {reason}</form></li>"""
 
@@ -59,9 +59,9 @@ async def show(customer: str, request: Request, ask: str = "") -> HTMLResponse:
         for item in ranking.items
     )
     advice = await advise(alignx, customer, ask) if ask else ""
-    summary = await read_summary(alignx, customer)
-    page = PAGE.format(customer=escape(customer), shelf=shelf, summary=escape(summary), advice=escape(advice))
-    return HTMLResponse(page)
+    summary, etag = await read_summary(alignx, customer)
+    texts = {"customer": customer, "summary": summary, "etag": etag, "advice": advice}
+    return HTMLResponse(PAGE.format(shelf=shelf, **{name: escape(text) for name, text in texts.items()}))
 
 
 @app.post("/{customer}/open/{name}")
@@ -76,20 +76,26 @@ async def record(customer: str, name: str, request: Request) -> RedirectResponse
 
 @app.post("/{customer}/summary")
 async def correct(customer: str, request: Request) -> RedirectResponse:
+    """A summary that has changed since the page was shown is not written over."""
     alignx: AsyncAlignX = request.state.alignx
-    text = parse_qs((await request.body()).decode())["text"][0]
-    current = await alignx.preferences(customer)
-    await alignx.edit(customer, text, if_match=current.etag)
+    fields = dict(parse_qsl((await request.body()).decode()))
+    if "text" in fields:  # an empty one is left out
+        try:
+            await alignx.edit(customer, fields["text"], if_match=fields.get("etag", "*"))
+        except ProblemError as error:
+            raise HTTPException(error.status, str(error)) from error
     return RedirectResponse(f"/{customer}", status_code=303)
 
 
-async def read_summary(alignx: AsyncAlignX, customer: str) -> str:
+async def read_summary(alignx: AsyncAlignX, customer: str) -> tuple[str, str]:
+    """The text and its ETag, which a correction names; of somebody new no text, and any."""
     try:
-        return (await alignx.preferences(customer)).text
+        current = await alignx.preferences(customer)
     except ProblemError as error:
         if error.code != "user_unknown":
             raise
-        return ""
+        return "", "*"
+    return current.text, current.etag
 
 
 async def advise(alignx: AsyncAlignX, customer: str, question: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
 from alignx.cli import display
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize, sanitize
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, pluralize, read_text, sanitize
 from alignx.client.client import AlignX
 from alignx.client.retry import RetryPolicy
 from alignx.schemas.items import CatalogueItem, OfferedItem
@@ -184,7 +184,7 @@ def read_items(
     texts: list[str] | None, file: Path | None, kind: TypeAdapter[Any] | None = None
 ) -> tuple[OfferedItem, ...]:
     """The items of the command line, then those of the file."""
-    lines = enumerate(file.read_bytes().split(b"\n") if file else (), start=1)
+    lines = enumerate(read_text(file).split("\n") if file else (), start=1)
     items = (
         *(texts or ()),
         *(_parse_item(number, line.strip(), kind or ITEM) for number, line in lines if line.strip()),
@@ -194,13 +194,13 @@ def read_items(
     return items
 
 
-def _parse_item(number: int, line: bytes, kind: TypeAdapter[Any]) -> OfferedItem:
+def _parse_item(number: int, line: str, kind: TypeAdapter[Any]) -> OfferedItem:
     """A JSON string or object; any other line is the item's text."""
+    if kind is ITEM and not line.startswith(("{", '"')):
+        return line
     try:
-        if kind is ITEM and not line.startswith((b"{", b'"')):
-            return line.decode("utf-8")
         item: OfferedItem = kind.validate_json(line)
-    except (UnicodeDecodeError, ValidationError) as error:
+    except ValidationError as error:
         reason = str(error).splitlines()[-1].strip()
         raise typer.BadParameter(f"line {number} is not an item: {reason}", param_hint="--file") from error
     return item

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from alignx.cli import display
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, sanitize
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, User, read_text, sanitize
 from alignx.client.client import AlignX
 from alignx.client.endpoints import PreferencesRead
 from alignx.client.errors import ClientError
@@ -178,7 +178,7 @@ def edit(
     with terminal.client() as client:
         current = client.preferences(user)
         if file is not None:
-            text = file.read_text(encoding="utf-8")
+            text = read_text(file)
         elif text == "-":
             text = typer.get_text_stream("stdin").read()
         elif text is None:
@@ -191,7 +191,10 @@ def edit(
 
 
 def edit_text(text: str) -> str:
-    """The text after the user's editor has closed. Raises ClientError if the editor fails."""
+    """The text after the user's editor has closed.
+
+    Raises ClientError if the editor fails, BadParameter if it writes no UTF-8.
+    """
     command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "summary.txt")
@@ -200,7 +203,7 @@ def edit_text(text: str) -> str:
             subprocess.run([*command, str(path)], check=True)  # noqa: S603  # the user's own editor
         except (OSError, subprocess.CalledProcessError) as error:
             raise ClientError(f"The editor failed, and nothing was changed: {error}") from error
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
 
 
 @app.command()

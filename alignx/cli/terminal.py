@@ -65,6 +65,15 @@ def choose(known: tuple[C, ...], texts: Sequence[str]) -> tuple[C, ...]:
     return tuple(word for text in texts for word in known if word == text)
 
 
+def read_text(file: Path) -> str:
+    """A file of UTF-8, without its byte order mark and with each line end as a newline. Raises BadParameter."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + error.object.count(b"\n", 0, error.start)
+        raise typer.BadParameter(f"{file}, line {line}: the file is not UTF-8") from error
+
+
 def create_console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
@@ -136,7 +145,7 @@ class Terminal:
 def _find_key(paths: tuple[Path, ...]) -> str | None:
     try:
         return key_from_environment() or next(
-            (path.read_text(encoding="utf-8").strip() for path in paths if path.is_file()), None
+            (path.read_text(encoding="utf-8-sig").strip() for path in paths if path.is_file()), None
         )
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"the key file cannot be read: {error}", param_hint="ALIGNX_KEY_FILE") from error

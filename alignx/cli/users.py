@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from alignx.cli import display
-from alignx.cli.terminal import Json, ProblemGroup, Terminal, pluralize
+from alignx.cli.terminal import Json, ProblemGroup, Terminal, pluralize, read_text
 from alignx.client.client import AlignX
 from alignx.schemas.many_users import MAX_ERASED
 
@@ -75,7 +75,7 @@ def erase(
     terminal: Terminal = ctx.obj
     if bool(user) + bool(prefix) + bool(file) != 1:
         raise typer.BadParameter("give users, --prefix or --file, and one of these alone")
-    names = user or (file.read_text(encoding="utf-8").split("\n") if file else [])
+    names = user or (read_text(file).split("\n") if file else [])
     names = [name.removesuffix("\r") for name in names if name.strip()]
     with terminal.client() as client:
         if not yes:

@@ -21,7 +21,7 @@ def key_from_environment() -> str | None:
     """ALIGNX_API_KEY, else the content of the file that ALIGNX_KEY_FILE names, else None."""
     key = os.environ.get("ALIGNX_API_KEY", "").strip()
     if not key and (path := os.environ.get("ALIGNX_KEY_FILE")):
-        key = Path(path).read_text(encoding="utf-8").strip()
+        key = Path(path).read_text(encoding="utf-8-sig").strip()
     return key or None
 
 

@@ -252,6 +252,26 @@ def test_users_are_listed_where_the_gateway_lists_them(page: Page, suite: Suite)
     expect(page.get_by_role("heading", level=1)).to_contain_text("lea")
 
 
+def test_a_dialog_at_work_stays_and_shows_the_secret(page: Page, suite: Suite) -> None:
+    key_id = suite.new_key("browser", name="slow").split("_")[1]
+    held: list[Route] = []
+    page.route(re.compile(f"/admin/keys/{key_id}/rotate"), lambda route: held.append(route))
+    sign_in(page, suite, admin=True)
+    go(page, "Keys")
+    entry = page.locator("li", has_text=key_id)
+    entry.get_by_role("button", name="Rotate").click()
+    dialog = page.get_by_role("dialog")
+    with page.expect_request(re.compile("/rotate")):
+        dialog.get_by_role("button", name="Rotate").click()
+    expect(dialog.get_by_role("button", name="Cancel")).to_be_disabled()
+    for _ in range(3):  # a browser closes a dialog at the second whatever the page says
+        page.keyboard.press("Escape")
+    expect(dialog).to_be_visible()
+    held[0].continue_()
+    expect(dialog).to_have_count(0)
+    assert _status(suite, page.get_by_label("New secret of slow").input_value(), "/v1/quality") == 200
+
+
 def test_a_key_is_made_used_rotated_and_revoked(page: Page, suite: Suite) -> None:
     sign_in(page, suite, tenant="keys", admin=True)
     go(page, "Keys")

@@ -33,3 +33,12 @@ def test_a_customer_corrects_what_is_known(shop: TestClient) -> None:
 
 def test_advice_says_that_there_is_no_language_model(shop: TestClient) -> None:
     assert "language model" in shop.get("/ann", params={"ask": "What keeps me dry?"}).text
+
+
+def test_somebody_new_writes_and_a_stale_text_is_refused(shop: TestClient) -> None:
+    assert 'name="etag" value="*"' in shop.post("/lou/summary", data={"text": "", "etag": "*"}).text
+    page = shop.post("/lou/summary", data={"text": "I like tents.", "etag": "*"}).text
+    assert ">I like tents.</textarea>" in page
+    assert 'name="etag" value="&quot;1&quot;"' in page
+    assert ">Boots.</textarea>" in shop.post("/lou/summary", data={"text": "Boots.", "etag": '"1"'}).text
+    assert shop.post("/lou/summary", data={"text": "Socks.", "etag": '"1"'}).status_code == 412

@@ -61,7 +61,8 @@ def ingest_file(
 
     or a line of `alignx export`. CSV and Parquet have the same fields as columns, CSV by the names in its first line.
     Every line is checked before anything is sent. After an interruption run the same command again: within a day
-    nothing is doubled. Later, or with another --batch, add --resume.
+    nothing is doubled. Later, or with another --batch, add --resume. Events with ids of their own it knows as long as
+    they are in the service's log.
 
     Examples:
 

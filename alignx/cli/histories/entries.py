@@ -8,6 +8,7 @@ Three kinds of rows, which may be mixed:
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -63,6 +64,12 @@ class Entry(NamedTuple):
     def complete(self, digest: str, source: str | None = None) -> Interaction:
         """The event with an id and a source."""
         return self.event.model_copy(update={"id": self.id(digest), "source": self.event.source or source})
+
+
+def place_of(event_id: str, digest: str) -> tuple[int, int] | None:
+    """The line and the part that `Entry.id` made an id of; None for another id."""
+    found = re.fullmatch(rf"{digest[:DIGEST_CHARS]}:(\d+):(\d+)", event_id)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ The file is read twice: once to check every row and to hash the content, once to
 depends on the content and on the rows in the batch, so the same command run again after an interruption stores no
 event twice while the service remembers the keys (a day). Each event without an id gets one from its position in the
 file; with these ids `SendOptions.resume` skips what the service has, which works for longer and for other batch sizes.
+Of a user whose oldest events have left the service's log it also skips what stands in the file before the oldest that
+is left; an event with an id of its own that has left the log is sent again.
 
 Batches of many users go out in one call. What the service refuses of one stops no other.
 """
@@ -15,10 +17,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from alignx.cli.histories.entries import BadLine, Entry, Source, read_entries
+from alignx.cli.histories.entries import BadLine, Entry, Source, place_of, read_entries
 from alignx.client.client import AlignX
 from alignx.client.errors import ProblemError, parse_problem
 from alignx.schemas.many_users import LineOutcome, UserEvents
+from alignx.schemas.summaries import DeadLetter
 
 BUFFERED_EVENTS = 20_000
 """Events in memory while batches fill; then all are sent."""
@@ -99,7 +102,8 @@ class Sending:
         """What is left of batches of which an event was refused."""
         self._under_way: dict[int, Batch] = {}
         """By the number of their line."""
-        self._stored_ids: dict[str, frozenset[str]] = {}
+        self._stored: dict[str, Stored] = {}
+        """By user."""
         self._known = 0
         """Events that the service had, since the latest step."""
 
@@ -126,10 +130,10 @@ class Sending:
     def _without_stored(self, batch: Batch) -> Batch:
         if not self._options.resume:
             return batch
-        if batch.user not in self._stored_ids:
-            self._stored_ids[batch.user] = fetch_event_ids(self._client, batch.user)
-        stored = self._stored_ids[batch.user]
-        left = tuple(entry for entry in batch.entries if entry.id(self._digest) not in stored)
+        if batch.user not in self._stored:
+            self._stored[batch.user] = fetch_stored(self._client, batch.user, self._digest)
+        stored = self._stored[batch.user]
+        left = tuple(entry for entry in batch.entries if not stored.has(entry, self._digest))
         self._known += len(batch.entries) - len(left)
         return Batch(batch.user, left)
 
@@ -167,11 +171,37 @@ class Sending:
         return known
 
 
-def fetch_event_ids(client: AlignX, user: str) -> frozenset[str]:
-    """The ids of the events that the service has of a user."""
+@dataclass(frozen=True)
+class Stored:
+    """Which events of a file the service has of a user."""
+
+    ids: frozenset[str] = frozenset()
+    before: tuple[int, int] = (0, 0)
+    """Line and part before which all were sent, though some are no longer kept."""
+
+    def has(self, entry: Entry, digest: str) -> bool:
+        was_sent = entry.event.id is None and (entry.line, entry.part) < self.before
+        return was_sent or entry.id(digest) in self.ids
+
+
+def fetch_stored(client: AlignX, user: str, digest: str) -> Stored:
+    """Looks through the user's log and the events that were set aside. Raises ProblemError."""
     try:
-        return frozenset(stored.interaction.id for stored in client.all_events(user) if stored.interaction.id)
+        kept = [stored.interaction.id for stored in client.all_events(user)]
+        dead = [letter.interaction.id if letter.interaction else None for letter in _all_dead_letters(client, user)]
+        before = next((place for one in kept if one and (place := place_of(one, digest))), None)
+        if before and client.preferences(user).events_total <= len(kept) + len(dead):
+            before = None  # nothing has left
     except ProblemError as error:
         if error.code == "user_unknown":
-            return frozenset()
+            return Stored()
         raise
+    return Stored(frozenset(filter(None, kept + dead)), before or (0, 0))
+
+
+def _all_dead_letters(client: AlignX, user: str) -> Iterator[DeadLetter]:
+    page = client.dead_letters(user)
+    yield from page.events
+    while page.next is not None:
+        page = client.dead_letters(user, after=page.next)
+        yield from page.events

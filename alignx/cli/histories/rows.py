@@ -63,6 +63,8 @@ class Line:
     size: int
     content: bytes | None
     """None for one that is too long."""
+    quotes: int = 0
+    """Double quotes in one that is too long."""
 
 
 def read_lines(file: BinaryIO, most: int) -> Iterator[Line]:
@@ -74,9 +76,13 @@ def read_lines(file: BinaryIO, most: int) -> Iterator[Line]:
         if size <= most or content.endswith(b"\n"):
             yield Line(number, size, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content)
             continue
-        while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
+        quotes = content.count(b'"')
+        while rest := file.readline(1 << 20):
             size += len(rest)
-        yield Line(number, size + len(rest), None)
+            quotes += rest.count(b'"')
+            if rest.endswith(b"\n"):
+                break
+        yield Line(number, size, None, quotes)
 
 
 def _too_long(line: Line) -> Row:
@@ -102,11 +108,15 @@ def _parse_line(line: Line) -> Row:
 
 
 class _TextLines(Iterator[str]):
-    """Lines for a csv.reader, which may take several for a row, and what was wrong with some of them."""
+    """Lines for a csv.reader, which may take several for a row, and what was wrong with some of them.
+
+    Of a line that cannot be read its quotes are passed on, so that the row ends where it does in the file.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = read_lines(file, MAX_LINE)
         self.bad: list[Row] = []
+        """Of the row so far."""
         self.first = 0
         """Number of the row's first line."""
         self.size = 0
@@ -114,21 +124,20 @@ class _TextLines(Iterator[str]):
 
     def start_row(self) -> None:
         self.first = self.size = 0
+        self.bad = []
 
     def __next__(self) -> str:
-        for line in self._lines:
-            if line.content is None:
-                self.bad.append(_too_long(line))
-                continue
-            try:
-                text = line.content.decode()
-            except UnicodeDecodeError:
-                self.bad.append(Row(line.number, line.size, error="not UTF-8"))
-                continue
-            self.first = self.first or line.number
-            self.size += line.size
-            return text
-        raise StopIteration
+        line = next(self._lines)
+        self.first = self.first or line.number
+        self.size += line.size
+        if line.content is None:
+            self.bad.append(_too_long(line))
+            return '"' * (line.quotes % 2) + "\n"
+        try:
+            return line.content.decode()
+        except UnicodeDecodeError:
+            self.bad.append(Row(line.number, line.size, error="not UTF-8"))
+            return line.content.decode(errors="replace")
 
 
 def _read_csv(file: BinaryIO) -> Iterator[Row]:
@@ -140,18 +149,15 @@ def _read_csv(file: BinaryIO) -> Iterator[Row]:
         lines.start_row()
         try:
             cells = next(rows, None)
-            error = ""
         except csv.Error as fault:
-            cells, error = [], f"not CSV: {fault}"
+            cells = []
+            lines.bad = lines.bad or [Row(lines.first, lines.size, error=f"not CSV: {fault}")]
         yield from lines.bad
-        lines.bad.clear()
         if cells is None:
             return
-        if error:
-            yield Row(lines.first, lines.size, error=error)
-        elif names is None:
+        if names is None:
             names = [name.strip() for name in cells]
-        elif cells:
+        elif cells and not lines.bad:
             yield _build_row(lines, names, cells)
 
 
@@ -185,11 +191,25 @@ def _read_parquet(file: BinaryIO) -> Iterator[Row]:
     number = 0
     try:
         for batch in ParquetFile(file).iter_batches(batch_size=_PARQUET_ROWS):
-            for fields in batch.to_pylist():
+            for fields in _convert(batch):
                 number += 1
-                yield _parse_fields(number, fields)
+                if isinstance(fields, Exception):
+                    yield Row(number, 0, error=f"a value cannot be read: {fields}")
+                else:
+                    yield _parse_fields(number, fields)
     except (ArrowException, OSError) as error:
         raise ClientError(f"After row {number} the file cannot be read as Parquet: {error}") from error
+
+
+def _convert(batch: Any) -> list[dict[str, Any] | Exception]:
+    """The rows of a record batch; in place of one that holds what Python has no value for, the reason."""
+    try:
+        rows: list[dict[str, Any] | Exception] = batch.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [error]
+        return [row for place in range(batch.num_rows) for row in _convert(batch.slice(place, 1))]
+    return rows
 
 
 def _parse_fields(number: int, fields: dict[str, Any]) -> Row:

@@ -4,6 +4,7 @@ import { button, element, field } from "../dom.js";
 
 /** Asks in a modal dialog, and does `run` when the answer is yes; its problems are shown there. True when it was done.
  *
+ * While `run` is under way the dialog stays, since what it gives, such as a secret, is shown to who asked.
  * `word` must be typed before the answer counts; `content` are further elements of the form. */
 export function ask({ title, text, action, danger = false, word, content = [], run }) {
   return new Promise((resolve) => {
@@ -18,24 +19,28 @@ export function ask({ title, text, action, danger = false, word, content = [], r
       problem, element("div", { class: "row" }, yes, no));
     const dialog = element("dialog", { "aria-labelledby": heading.id }, form);
     let done = false;
+    const setBusy = (busy) => (yes.disabled = no.disabled = busy);
     if (typed) {
       yes.disabled = true;
       typed.oninput = () => (yes.disabled = typed.value !== word);
     }
     form.onsubmit = async (event) => {
       event.preventDefault();
-      yes.disabled = true;
+      setBusy(true);
       problem.textContent = "";
       try {
         await run();
         done = true;
+        setBusy(false);
         dialog.close();
       } catch (error) {
         problem.textContent = error.message;
-        yes.disabled = false;
+        setBusy(false);
       }
     };
+    dialog.oncancel = (event) => no.disabled && event.preventDefault();
     dialog.onclose = () => {
+      if (no.disabled) return dialog.showModal(); // a browser closes it at a second Esc
       dialog.remove();
       resolve(done);
     };

@@ -81,6 +81,10 @@ class History:
     events: list[dict[str, Any]] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     replies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    """Interactions that were set aside, beside one that cannot be read."""
+    gone: int = 0
+    """Events that are in the log no more."""
 
 
 class FakeService:
@@ -167,6 +171,8 @@ class FakeService:
     def user(self, request: httpx.Request, user: str, rest: str) -> httpx.Response:
         if (request.method, rest) == ("POST", "events"):
             return self.append(request, self.users.setdefault(user, History()))
+        if (request.method, rest) == ("PUT", "preferences"):
+            self.users.setdefault(user, History())
         if user not in self.users:
             return problem(404, "user_unknown", "No history is kept for this user")
         act = self.read if request.method == "GET" else self.write
@@ -184,8 +190,11 @@ class FakeService:
                 drafts = [draft | {"created_at": MOMENT.isoformat()}] if self.has_drafts else []
                 return httpx.Response(200, json={"drafts": drafts})
             case ["dead-letters"]:
-                letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat(), "interaction": None}
-                return httpx.Response(200, json={"events": [letter], "next": None})
+                letter = {"event_id": "1-7", "error": "too long", "failed_at": MOMENT.isoformat()}
+                letters = [letter | {"interaction": interaction} for interaction in (None, *history.dead)]
+                start = int(request.url.params.get("after", 0))
+                more = str(start + self.page) if start + self.page < len(letters) else None
+                return httpx.Response(200, json={"events": letters[start : start + self.page], "next": more})
         calls = {
             "events": self.events,
             "export": self.export,
@@ -322,7 +331,7 @@ class FakeService:
 
     def current(self, user: str, history: History) -> dict[str, Any]:
         quality = {"profile": {"comparisons": 8, "accuracy": 0.5, "mean_probability": 0.5}}
-        state = {"user": user, "pending": 0, "events_total": len(history.events), "quality": quality}
+        state = {"user": user, "pending": 0, "events_total": len(history.events) + history.gone, "quality": quality}
         return {**self.version(history, len(history.versions)), **state}
 
     def preferences(self, request: httpx.Request, user: str, history: History) -> httpx.Response:
@@ -332,7 +341,7 @@ class FakeService:
         return httpx.Response(200, json=self.current(user, history), headers={"ETag": etag})
 
     def write_version(self, request: httpx.Request, user: str, history: History, text: str) -> httpx.Response:
-        if request.headers["If-Match"] != f'"v{len(history.versions)}"':
+        if request.headers["If-Match"] not in ("*", f'"v{len(history.versions)}"'):
             return problem(412, "stale_version", "The summary has changed")
         history.versions.append(text)
         return httpx.Response(200, json=self.current(user, history), headers={"ETag": f'"v{len(history.versions)}"'})

@@ -1,4 +1,4 @@
-"""The examples are what they claim to be, and examples/demo.py runs through them to its end."""
+"""The examples are what they claim to be; examples/demo.py runs through them to its end; the shop takes corrections."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from alignx.cli.terminal import Terminal
 from alignx.schemas.interactions import Interaction
-from examples import demo
+from examples import demo, shop
 from services.profile import fold, scoring
 from tests.unit.alignx.conftest import FakeService, problem
 
@@ -139,3 +140,21 @@ def test_demo_while_no_worker_runs(service: FakeService, run: Demo):
 
 def test_a_user_that_the_demo_has_not_is_wrong_usage(run: Demo):
     assert run("--only", "nobody").exit_code == 2
+
+
+# --- the shop ----------------------------------------------------------------------------------
+
+
+def test_a_correction_of_the_shop_is_taken_or_refused_in_words(service: FakeService, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shop, "AsyncAlignX", service.async_client)
+    with TestClient(shop.app, follow_redirects=False) as browser:
+        assert browser.post("/ann/summary", data={"text": "", "etag": "*"}).status_code == 303
+        assert not service.users
+        assert browser.post("/ann/summary", data={"text": "I like tents.", "etag": "*"}).status_code == 303
+        assert browser.post("/ann/summary", data={"text": "Or not.", "etag": '"v1"'}).status_code == 303
+        stale = browser.post("/ann/summary", data={"text": "Only boots.", "etag": '"v1"'})
+        assert (stale.status_code, stale.json()) == (412, {"detail": "The summary has changed (stale_version, 412)"})
+        assert service.users["ann"].versions == ["I like tents.", "Or not."]
+        page = browser.get("/ann").text
+        assert '<input type="hidden" name="etag" value="&quot;v2&quot;">' in page
+        assert ">Or not.</textarea>" in page

@@ -57,6 +57,17 @@ def test_many_rows_come_in_their_order(tmp_path: Path) -> None:
     assert [row.content["text"] for row in read_rows(parquet(rows), "parquet")] == [row["text"] for row in rows]
 
 
+def test_a_row_that_python_cannot_hold_is_named_and_the_rest_read() -> None:
+    texts = pa.array([b"a", b"na\xefve", b"c", b"d"], pa.binary()).cast(pa.string(), safe=False)
+    times = pa.array([0, 0, 400_000_000_000_000_000, 0], pa.int64()).cast(pa.timestamp("us"))
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": texts, "occurred_at": times}), file)
+    found = list(read_rows(file, "parquet"))
+    assert [row.content and row.content["text"] for row in found] == ["a", None, None, "d"]
+    assert ["a value cannot be read" in row.error for row in found] == [False, True, True, False]
+    assert [row.number for row in found] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
 def test_a_file_that_is_no_parquet_says_so(content: bytes) -> None:
     with pytest.raises(ClientError, match="cannot be read as Parquet"):

@@ -1,5 +1,6 @@
 """`alignx` as it is typed: what it prints, what it sends, and its exit codes."""
 
+import codecs
 import io
 import json
 import sys
@@ -86,7 +87,10 @@ def test_key_is_found_in_files(alignx: Alignx, ada: None, tmp_path: Path, monkey
     assert missing.exit_code == 2
     assert "no API key found" in missing.stderr
     (tmp_path / "var/secrets").mkdir(parents=True)
-    (tmp_path / "var/secrets/user_key").write_text("ax_k1_secret\n")
+    path = tmp_path / "var/secrets/user_key"
+    path.write_text("ax_k1_secret\n", encoding="utf-8-sig")
+    assert alignx("show", "ada", key=None).exit_code == 0
+    monkeypatch.setenv("ALIGNX_KEY_FILE", str(path))
     assert alignx("show", "ada", key=None).exit_code == 0
     monkeypatch.setenv("ALIGNX_KEY_FILE", "gone")
     assert alignx("show", "ada", key=None).exit_code == 2
@@ -574,6 +578,23 @@ def test_select_and_recommend(alignx: Alignx, ada: None, tmp_path: Path):
     assert len(json.loads(alignx("recommend", "ada", "a", "b", "--json").stdout)["items"]) == 2
     path.write_text("fine\n{broken\n")
     assert "line 2 is not an item" in alignx("select", "ada", "--file", str(path)).stderr.replace("\n", " ")
+
+
+def test_files_as_windows_writes_them(alignx: Alignx, ada: None, service: FakeService, tmp_path: Path):
+    file = tmp_path / "file"
+    file.write_bytes(codecs.BOM_UTF8 + b'{"title": "Flute"}\r\nDrum\r\n')
+    assert alignx("recommend", "ada", "--file", str(file)).exit_code == 0
+    flute, drum = json.loads(service.requests[-1].content)["candidates"]
+    assert (flute["title"], drum) == ("Flute", "Drum")
+    file.write_bytes(codecs.BOM_UTF8 + b"Likes drums.\r\nAnd flutes.\r\n")
+    assert alignx("edit", "ada", "--file", str(file)).exit_code == 0
+    assert service.users["ada"].versions[-1] == "Likes drums.\nAnd flutes."
+    for command in (("recommend", "ada", "--file"), ("edit", "ada", "--file"), ("users", "erase", "-y", "--file")):
+        file.write_bytes("ada\r\n".encode("utf-16"))
+        refused = alignx(*command, str(file))
+        assert (refused.exit_code, "is not UTF-8" in refused.stderr.replace("\n", " ")) == (2, True)
+    file.write_bytes(codecs.BOM_UTF8 + b"ada\r\nbob")
+    assert "Erased 1 user; of 1 nothing was kept." in alignx("users", "erase", "-y", "--file", str(file)).stderr
 
 
 def test_catalogue(alignx: Alignx, service: FakeService, tmp_path: Path):

@@ -128,6 +128,29 @@ def test_resume_asks_the_service_and_may_use_another_batch_size(service: FakeSer
     assert service.users["ada"].events[-1]["interaction"]["id"] == "mine"
 
 
+def test_resume_knows_what_was_set_aside(service: FakeService):
+    content = b"".join(post(str(number)) for number in range(8))
+    run(service, content)
+    ada = service.users["ada"]
+    ada.dead, ada.gone = [event["interaction"] for event in ada.events[2:6]], 4
+    del ada.events[2:6]
+    service.page = 2
+    run(service, content, size=3, resume=True)
+    assert sent(service, "ada") == ["0", "1", "6", "7"]
+
+
+@pytest.mark.parametrize("gone", [0, 4])
+def test_resume_knows_what_has_left_the_log(service: FakeService, gone: int):
+    """Where nothing has, the first rows were not sent: the service refused one of them, and they wait."""
+    content = b"".join(post(str(number)) for number in range(8)) + post("own", id="mine")
+    run(service, content)
+    ada = service.users["ada"]
+    del ada.events[6:], ada.events[:4]
+    ada.gone = gone
+    run(service, content, size=3, resume=True)
+    assert sent(service, "ada") == ["4", "5", *([] if gone else ["0", "1", "2", "3"]), "6", "7", "own"]
+
+
 def test_resume_for_a_new_user(service: FakeService):
     run(service, post("a"), resume=True, source="shop")
     assert service.users["ada"].events[0]["interaction"]["source"] == "shop"

@@ -77,6 +77,35 @@ def test_csv_rows_know_their_first_line(monkeypatch: pytest.MonkeyPatch) -> None
     assert (found[6][0], "field larger than field limit" in str(found[6][1])) == (10, True)
 
 
+def test_a_csv_row_with_a_line_that_cannot_be_read_is_left_out_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_LINE", 40)
+    long = b"x" * 60
+    content = (
+        b"user,text\n"
+        b'ada,"first\nna\xefve\nlast"\n'
+        b'bob,"closed by\nna\xefve"\n'
+        b"cyd,fine\n"
+        b'dan,"first\n' + long + b'\nlast"\n'
+        b'eve,"closed by\n' + long + b'"\n'
+        b'fay,"' + long + b'\nlast"\n'
+        b"gus,fine\n"
+    )
+    assert read(content, "csv") == [
+        (3, "not UTF-8"),
+        (6, "not UTF-8"),
+        (7, {"user": "cyd", "text": "fine"}),
+        (9, "61 bytes; a line may have 40"),
+        (12, "62 bytes; a line may have 40"),
+        (13, "66 bytes; a line may have 40"),
+        (15, {"user": "gus", "text": "fine"}),
+    ]
+
+
+def test_rows_are_no_names_where_the_first_line_cannot_be_read() -> None:
+    found = read(b"user,te\xefxt\nada,fine\n", "csv")
+    assert found == [(1, "not UTF-8"), (2, {"user": "ada", "te\ufffdxt": "fine"})]
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
