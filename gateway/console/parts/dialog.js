@@ -38,7 +38,9 @@ export function ask({ title, text, action, danger = false, word, content = [], r
         setBusy(false);
       }
     };
-    dialog.oncancel = (event) => no.disabled && event.preventDefault();
+    dialog.oncancel = (event) => {
+      if (no.disabled) event.preventDefault();
+    };
     dialog.onclose = () => {
       if (no.disabled) return dialog.showModal(); // a browser closes it at a second Esc
       dialog.remove();
