@@ -15,7 +15,7 @@ from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
 from services.profile.stated.allowed import Allowed
 from services.profile.stated.clauses import roots_of
-from services.profile.statistics import PLAIN, StatedClause
+from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
 
@@ -57,9 +57,14 @@ _EMPTY: Final = frozenset(
 """Words that say nothing of what was liked in passing: "those are great ideas"."""
 
 
-def say(allowed: Allowed) -> Iterator[Sentence]:
-    """The sentences that quote the user."""
-    quotable = allowed.quotable
+def say(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
+    """The sentences that quote the user. What they wrote over the summary heads the text already."""
+    quotable = [
+        clause
+        for clause in profile.clauses
+        if allowed.may_quote(clause.quote, clause.language, clause.event)
+        and not (clause.quote and clause.quote in profile.own)
+    ]
     plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))

@@ -47,7 +47,7 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     told = [Sentence("own", "own", profile.own)] if profile.own else []
     room = MAX_BYTES
     for sentence in chain(
-        say(allowed),
+        say(profile, allowed),
         _styles(profile),
         _topics(profile, allowed),
         _words(profile, allowed),

@@ -1,7 +1,6 @@
-"""What may be said of a user: which clauses may be quoted, and which texts speak of no subject that is kept out."""
+"""What may be said of a user: which of their words, and which texts on the subjects that a policy keeps out."""
 
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
@@ -23,33 +22,31 @@ class Allowed:
         subjects = find_subjects(text, self._policy)
         return not (subjects and lacks(subjects, self._stated))
 
+    def may_quote(self, text: str, language: str, event: int) -> bool:
+        """Whether a text that the user said in an event may be quoted. A request to forget everything is of what was
+        said before it, one to forget something of what is said later too."""
+        return not hides(text, language) and not any(
+            (event <= asked or not request.is_all) and request.covers(text, language)
+            for asked, request in self._requests
+        )
+
     @cached_property
-    def quotable(self) -> list[StatedClause]:
-        """The clauses that may be quoted."""
-        clauses = self._profile.clauses
-        requests = [
+    def _requests(self) -> list[tuple[int, Request]]:
+        """What the user asked to forget, each with the number of its event."""
+        return [
             (clause.event, read_request(clause.quote, clause.language))
-            for clause in clauses
+            for clause in self._profile.clauses
             if asks_to_forget(clause.quote)
         ]
-        return [clause for clause in clauses if _is_quotable(clause, self._profile.own, requests)]
 
     @cached_property
     def _stated(self) -> frozenset[str]:
-        said = [clause.quote for clause in self.quotable if _is_said(clause)]
+        said = [
+            clause.quote
+            for clause in self._profile.clauses
+            if _is_said(clause) and self.may_quote(clause.quote, clause.language, clause.event)
+        ]
         return frozenset[str]().union(*(find_subjects(text, self._policy) for text in (*said, self._profile.own)))
-
-
-def _is_quotable(clause: StatedClause, own: str, requests: Sequence[tuple[int, Request]]) -> bool:
-    """What the user wrote over the summary heads the text already. A request to forget everything is of what was said
-    before it, one to forget something of what is said later too."""
-    quote = clause.quote
-    if hides(quote, clause.language) or (quote and quote in own):
-        return False
-    return not any(
-        (clause.event <= event or not request.is_all) and request.covers(quote, clause.language)
-        for event, request in requests
-    )
 
 
 def _is_said(clause: StatedClause) -> bool:

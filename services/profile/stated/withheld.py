@@ -78,6 +78,7 @@ def read_request(quote: str, language: str) -> Request:
     return Request(names, is_of_all and (not names or _EXCEPT.search(text) is not None))
 
 
+@lru_cache(maxsize=4_096)
 def name_subjects(quote: str, language: str) -> frozenset[str]:
     """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
     rest = _EXCEPT.sub(" ", _EVERYTHING.sub(" ", _FORGET.sub(" ", fold_cue(quote))))
