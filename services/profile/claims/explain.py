@@ -69,7 +69,7 @@ def _tell(clause: StatedClause, allowed: Allowed) -> str:
         return ""
     if clause.quote:
         return f": '{clause.quote.rstrip('.!')}'"
-    return f" about {clause.target}" if allowed(clause.target) else ""  # in an assistant's words
+    return f" about {clause.target}" if allowed(clause.target) else ""  # an option, in an assistant's words
 
 
 def _stated_grounds(matches: Matches, said: Sequence[str], index: int, allowed: Allowed) -> Iterable[tuple[float, str]]:

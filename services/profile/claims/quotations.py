@@ -75,11 +75,17 @@ def say(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
         asked = list(poles)[-MAX_WISHES:]
         yield _rest_on("style:asked", "stated", f"Has asked for texts that {join_phrases(asked)}.", poles.values())
     yield from _quote("stated", IN_PASSING, (clause for clause in passing if _tells_in_passing(clause)))
-    taken = [clause for clause in passing if clause.target and not (clause.quote or clause.is_struck)]
+    options = [clause for clause in passing if clause.target and not (clause.quote or clause.is_struck)]
+    taken = [clause for clause in options if _may_name(clause, allowed)]
     if taken:
-        options = list(dict.fromkeys(f'"{clause.target}"' for clause in reversed(taken)))[:MAX_OPTIONS]
-        yield _rest_on("stated:taken", "stated", f"{_open(WENT_FOR, options)} {', '.join(options)}", taken)
+        names = list(dict.fromkeys(f'"{clause.target}"' for clause in reversed(taken)))[:MAX_OPTIONS]
+        yield _rest_on("stated:taken", "stated", f"{_open(WENT_FOR, names)} {', '.join(names)}", taken)
     yield from _struck(quotable)
+
+
+def _may_name(option: StatedClause, allowed: Allowed) -> bool:
+    """An option is in an assistant's words, so that the user spoke of nothing by it."""
+    return allowed(option.target) and allowed.may_quote(option.target, option.language, option.event)
 
 
 def _tells_in_passing(clause: StatedClause) -> bool:
