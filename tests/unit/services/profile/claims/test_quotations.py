@@ -112,5 +112,19 @@ def test_what_is_taken_and_rated_low_is_no_taste() -> None:
     assert "Cares little for Horror." in text
 
 
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("I hate cats.", "I like neither cats nor dogs."),
+        ("I love meat.", "I don't want to stop eating meat."),
+        ("I love jazz.", "I don't only like jazz."),
+        ("I love jazz.", "I don't just like jazz, I adore it."),
+        ("I hate football.", "Everyone but me loves football."),
+    ],
+)
+def test_what_says_the_same_in_other_words_strikes_nothing(older: str, newer: str) -> None:
+    assert "No longer holds" not in told(older, newer)
+
+
 def test_what_turns_out_the_same_strikes_nothing() -> None:
     assert "No longer holds" not in told("I love jazz.", "Turns out I really do love jazz.")
