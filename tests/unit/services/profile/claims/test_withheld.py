@@ -191,64 +191,6 @@ def test_a_request_to_forget_is_known(text: str) -> None:
     assert text not in told("I love tea.", text)
 
 
-REMEMBER = (
-    "Vergiss nicht, dass ich gegen Nüsse allergisch bin.",
-    "Vergessen Sie bitte nie, dass ich gegen Nüsse allergisch bin.",
-    "Vergiss meine Nussallergie nicht.",
-    "Merk dir, dass ich keine Nüsse esse.",
-    "Merk dir dass ich keine Nüsse esse.",
-    "Merke dir bitte: Ich esse keine Nüsse.",
-    "Speichere bitte, dass ich keinen Alkohol trinke.",
-    "Erwähne, dass ich keine Nüsse esse.",
-    "Vergeet niet dat ik allergisch ben voor noten.",
-    "Vergeet mijn notenallergie alsjeblieft niet.",
-    "Vergeet dat niet: ik ben allergisch.",
-    "Onthoud dat ik geen noten eet.",
-    "Onthoud: ik eet geen noten.",
-    "मत भूल जाओ कि मुझे मूंगफली से एलर्जी है।",
-    "मेरी एलर्जी न भूल जाओ।",
-    "मेरी एलर्जी मत हटा दो।",
-    "把我对花生过敏这件事记住，不要忘记。",
-)
-FORGET_WITH_NEGATION = (
-    "Vergiss, dass ich keine Nüsse esse.",
-    "Vergiss alles, was ich nicht mag.",
-    "Vergiss meine Ex und erwähne sie nie wieder.",
-    "Erwähne meine Ex, Marta, nie wieder.",
-    "Merke dir nicht, dass ich krank war.",
-    "Speichere nichts über mich.",
-    "Vergeet dat ik geen noten eet.",
-    "Vergeet mijn ex en noem haar nooit meer.",
-    "Onthoud niet dat ik ziek was.",
-    "Noem mijn ex, Marta, nooit meer.",
-    "मेरा मकान भूल जाओ।",
-    "मेरा खाना भूल जाओ।",
-    "把我和别人的事忘掉。",
-)
-
-
-@pytest.mark.parametrize("text", REMEMBER)
-def test_a_request_to_remember_is_none_to_forget(text: str) -> None:
-    assert not asks_to_forget(text)
-    assert text in told("I love tea.", text)
-
-
-@pytest.mark.parametrize("text", FORGET_WITH_NEGATION)
-def test_a_request_to_forget_may_hold_a_negation(text: str) -> None:
-    assert asks_to_forget(text)
-
-
-@pytest.mark.parametrize(
-    ("said", "request_"),
-    [
-        ("Ich bin allergisch gegen Nüsse.", "Merk dir, dass ich keine Nüsse esse."),
-        ("Ik ben allergisch voor noten.", "Onthoud dat ik geen noten eet."),
-    ],
-)
-def test_what_is_to_be_remembered_hides_nothing_said_before(said: str, request_: str) -> None:
-    assert said in told(said, request_)
-
-
 OPINIONS = (
     "I think my boss is gay.",
     "I'm sure that my neighbour is Muslim.",
