@@ -32,11 +32,10 @@ async def recommend(selector: Selector, tenant: str, user: str, request: Recomme
             for index, probability in zip(head, selection.probabilities, strict=True):
                 scores[index] = mass * probability
     best = sorted(range(len(scores)), key=lambda index: -scores[index])[: request.k]
-    explanations = (
-        await call_in_thread(tenant, lambda: reasons(profile or EMPTY, query, candidates, best))
-        if request.explain
-        else [None] * len(best)
-    )
+    explanations: list[str] | list[None] = [None] * len(best)
+    if request.explain:
+        policy = await selector.store.policy(tenant)
+        explanations = await call_in_thread(tenant, lambda: reasons(profile or EMPTY, query, candidates, best, policy))
     ranked = tuple(
         RankedItem(
             rank=rank,

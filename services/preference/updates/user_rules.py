@@ -13,8 +13,9 @@ from typing import Final
 from services.errors import UnusableReply
 from services.profile.fold import apply_own_text
 from services.profile.scoring import topic_odds
+from services.profile.stated.allowed import Allowed
 from services.profile.stated.clauses import roots_of, stated_styles
-from services.profile.stated.sensitive import DEFAULT, Allowed, Policy
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import EMPTY, Profile
 from services.prompts.replies.consistency import find_claims
 from services.prompts.replies.lexicon import Reading

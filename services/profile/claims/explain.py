@@ -16,9 +16,10 @@ from services.profile.scoring import (
     year_fit,
     year_taken,
 )
+from services.profile.stated.allowed import Allowed
 from services.profile.stated.matching import Matches, match
-from services.profile.stated.withheld import hides
-from services.profile.statistics import PRICE, Profile, clip, distance
+from services.profile.stated.sensitive import DEFAULT, Policy
+from services.profile.statistics import PRICE, Profile, StatedClause, clip, distance
 from services.profile.style_features import FEATURES, TYPICAL, words
 from services.profile.word_vectors import embed_items, nearer, nearness
 
@@ -27,24 +28,33 @@ _SENTENCE_WORDS = 5
 _ENDS_SENTENCE = re.compile(r"[.!?…。！？।؟][\"'”’)]*\s*\Z")
 
 
-def reasons(profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int]) -> list[str]:
+def reasons(
+    profile: Profile, query: str, items: Sequence[Item], indices: Iterable[int], policy: Policy = DEFAULT
+) -> list[str]:
     """For each item at `indices` among all `items`, the strongest single thing that speaks for it, or against it where
-    that is stronger."""
+    that is stronger. Nothing that the user asked to forget is told, and no subject that the `policy` keeps out."""
     known = frozenset(words(query))
     views = [extract_features(item, known) for item in items]
     vectors = embed_items(views)
     near, matches = nearness(profile, vectors), match(profile, views, vectors, query)
-    usual = offer(profile, views, near)
-    return [_reason(profile, views[index], usual, near[index], _stated_grounds(matches, index)) for index in indices]
+    usual, allowed = offer(profile, views, near), Allowed(profile, policy)
+    said = [_tell(clause, allowed) for clause in matches.clauses]
+    return [
+        _reason(
+            profile,
+            views[index],
+            usual,
+            near[index],
+            [*_stated_grounds(matches, said, index, allowed), *_topic_grounds(profile, views[index], allowed)],
+        )
+        for index in indices
+    ]
 
 
-def _reason(
-    profile: Profile, view: ItemFeatures, usual: Offer, near: float, stated: Iterable[tuple[float, str]]
-) -> str:
+def _reason(profile: Profile, view: ItemFeatures, usual: Offer, near: float, known: Iterable[tuple[float, str]]) -> str:
     meaning = nearer(near, usual.nearness, usual.trust)
     grounds = [
-        *stated,
-        *_topic_grounds(profile, view),
+        *known,
         *_style_grounds(profile, view),
         *_offer_grounds(profile, view, usual),
         (meaning, f"It is {'close to' if meaning > 0 else 'far from'} what they took before in meaning."),
@@ -53,30 +63,36 @@ def _reason(
     return sentence if abs(weight) >= 0.15 else "Nothing known about this user speaks for or against it."
 
 
-def _stated_grounds(matches: Matches, index: int) -> Iterable[tuple[float, str]]:
-    for clause, value in zip(matches.clauses, matches.odds[:, index], strict=True):
-        said = (
-            f": '{clause.quote.rstrip('.!')}'"
-            if clause.quote and not hides(clause.quote, clause.language)
-            else f" about {clause.target}"
-        )
-        yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{said}."
+def _tell(clause: StatedClause, allowed: Allowed) -> str:
+    """What a clause says; "" where that may not be told."""
+    if not allowed.may_quote(clause.quote or clause.target, clause.language, clause.event):
+        return ""
+    if clause.quote:
+        return f": '{clause.quote.rstrip('.!')}'"
+    return f" about {clause.target}" if allowed(clause.target) else ""  # an option, in an assistant's words
+
+
+def _stated_grounds(matches: Matches, said: Sequence[str], index: int, allowed: Allowed) -> Iterable[tuple[float, str]]:
+    for saying, value in zip(said, matches.odds[:, index], strict=True):
+        if saying:
+            yield value, f"{'Matches' if value > 0 else 'Goes against'} what they said{saying}."
     if matches.recall and (said_before := matches.recall.said[index]):
         value = matches.recall.odds[index]
-        quoted = "" if hides(said_before.text, "en") else f": '{said_before.text.rstrip('.!')}'"
+        may_quote = allowed.may_quote(said_before.text, "en", said_before.event)
+        quoted = f": '{said_before.text.rstrip('.!')}'" if may_quote else ""
         yield (
             value,
             f"It recalls what they said{quoted}." if value > 0 else "It claims what nothing they said comes near to.",
         )
 
 
-def _topic_grounds(profile: Profile, view: ItemFeatures) -> Iterable[tuple[float, str]]:
+def _topic_grounds(profile: Profile, view: ItemFeatures, allowed: Allowed) -> Iterable[tuple[float, str]]:
     for label in view.categories:
-        if (evidence := profile.categories.get(label)) is not None:
+        if (evidence := profile.categories.get(label)) is not None and allowed(label):
             odds = log_odds(evidence, profile.events, CATEGORY_PRIOR)
             yield odds, f"It belongs to {label}, which they {_leaning(odds)}."
     for word in view.terms:
-        if (evidence := profile.terms.get(word)) is not None:
+        if (evidence := profile.terms.get(word)) is not None and allowed(word):
             odds = log_odds(evidence, profile.events, TERM_PRIOR)
             yield odds, f"It mentions {word}, which they {_leaning(odds)}."
 

@@ -13,8 +13,8 @@ from alignx.schemas.summaries import MAX_SUPPORT
 from services.profile.claims.evidence import Sentence
 from services.profile.claims.standing import pole_of
 from services.profile.parse_text import ABOUT, IN_PASSING, NEWEST_FIRST, NO_LONGER, OWN_WORDS, WENT_FOR, join_phrases
+from services.profile.stated.allowed import Allowed
 from services.profile.stated.clauses import roots_of
-from services.profile.stated.withheld import Request, asks_to_forget, hides, read_request
 from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.style_features import INDEX
 from services.profile.word_forms import root
@@ -57,14 +57,14 @@ _EMPTY: Final = frozenset(
 """Words that say nothing of what was liked in passing: "those are great ideas"."""
 
 
-def say(profile: Profile) -> Iterator[Sentence]:
-    """The sentences that quote the user."""
-    requests = [
-        (clause.event, read_request(clause.quote, clause.language))
+def say(profile: Profile, allowed: Allowed) -> Iterator[Sentence]:
+    """The sentences that quote the user. What they wrote over the summary heads the text already."""
+    quotable = [
+        clause
         for clause in profile.clauses
-        if asks_to_forget(clause.quote)
+        if allowed.may_quote(clause.quote, clause.language, clause.event)
+        and not (clause.quote and clause.quote in profile.own)
     ]
-    quotable = [clause for clause in profile.clauses if _is_quotable(clause, profile.own, requests)]
     plain = [clause for clause in quotable if clause.weight == PLAIN]
     wished = {clause.quote for clause in plain if clause.kind != "fact"}
     yield from _quote("stated", OWN_WORDS, (clause for clause in plain if clause.kind != "fact"))
@@ -75,23 +75,17 @@ def say(profile: Profile) -> Iterator[Sentence]:
         asked = list(poles)[-MAX_WISHES:]
         yield _rest_on("style:asked", "stated", f"Has asked for texts that {join_phrases(asked)}.", poles.values())
     yield from _quote("stated", IN_PASSING, (clause for clause in passing if _tells_in_passing(clause)))
-    taken = [clause for clause in passing if clause.target and not (clause.quote or clause.is_struck)]
+    options = [clause for clause in passing if clause.target and not (clause.quote or clause.is_struck)]
+    taken = [clause for clause in options if _may_name(clause, allowed)]
     if taken:
-        options = list(dict.fromkeys(f'"{clause.target}"' for clause in reversed(taken)))[:MAX_OPTIONS]
-        yield _rest_on("stated:taken", "stated", f"{_open(WENT_FOR, options)} {', '.join(options)}", taken)
+        names = list(dict.fromkeys(f'"{clause.target}"' for clause in reversed(taken)))[:MAX_OPTIONS]
+        yield _rest_on("stated:taken", "stated", f"{_open(WENT_FOR, names)} {', '.join(names)}", taken)
     yield from _struck(quotable)
 
 
-def _is_quotable(clause: StatedClause, own: str, requests: Sequence[tuple[int, Request]]) -> bool:
-    """What the user wrote over the summary heads the text already. A request to forget everything is of what was said
-    before it, one to forget something of what is said later too."""
-    quote = clause.quote
-    if hides(quote, clause.language) or (quote and quote in own):
-        return False
-    return not any(
-        (clause.event <= event or not request.is_all) and request.covers(quote, clause.language)
-        for event, request in requests
-    )
+def _may_name(option: StatedClause, allowed: Allowed) -> bool:
+    """An option is in an assistant's words, so that the user spoke of nothing by it."""
+    return allowed(option.target) and allowed.may_quote(option.target, option.language, option.event)
 
 
 def _tells_in_passing(clause: StatedClause) -> bool:

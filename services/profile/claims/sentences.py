@@ -19,9 +19,10 @@ from services.profile.claims.standing import pole_of, style_certainties
 from services.profile.item_features import extract_features
 from services.profile.parse_text import YEARS, join_phrases
 from services.profile.scoring import year_taken
+from services.profile.stated.allowed import Allowed
 from services.profile.stated.clauses import stated_styles
 from services.profile.stated.matching import live_clauses, match_words
-from services.profile.stated.sensitive import DEFAULT, Allowed, Policy
+from services.profile.stated.sensitive import DEFAULT, Policy
 from services.profile.statistics import Profile, Standing
 from services.profile.style_features import FEATURES, INDEX, STOP, words
 
@@ -46,7 +47,7 @@ def sentences(profile: Profile, policy: Policy = DEFAULT) -> list[Sentence]:
     told = [Sentence("own", "own", profile.own)] if profile.own else []
     room = MAX_BYTES
     for sentence in chain(
-        say(profile),
+        say(profile, allowed),
         _styles(profile),
         _topics(profile, allowed),
         _words(profile, allowed),

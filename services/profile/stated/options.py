@@ -11,11 +11,13 @@ MAX_OPTION = 240
 """Characters of an option that are read."""
 _LISTED = re.compile(r"^\s*(?:\**|#*\s*)(\d{1,2})[.)]\s+(.+)$", re.MULTILINE)
 _TAKES = re.compile(
-    r"\bI(?:'ll|'d| will| would|'m going to| am going to)?(?: \w+){0,4}?"
+    r"\bI(?<!\bwould I)(?<!\bshould I)(?<!\bcould I)(?<!\bcan I)(?<!\bdo I)(?<!\bdid I)(?<!\bif I)"
+    r"(?:'ll|'d| will| would|'m going to| am going to)?(?: (?!(?:not|never|no|cannot|hardly|than)\b)\w+){0,4}?"
     r" (?:go(?:ing)? (?:with|for)|choose|pick|take|prefer|like)"
-    r" (?:\w+ ){0,2}?(?:option|number|choice|suggestion|#) ?#?(\d{1,2})\b",
+    r" (?:(?!(?:neither|nothing|but|except)\b)\w+ ){0,2}?(?:option|number|choice|suggestion|#) ?#?(\d{1,2})\b",
     re.IGNORECASE,
 )
+"""Not what is asked, supposed or refused: "Why would I choose option 2?", "I would never take option 2"."""
 
 
 def taken_options(messages: Sequence[Message]) -> Iterator[Clause]:

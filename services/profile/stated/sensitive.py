@@ -15,7 +15,6 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from alignx.schemas.tenants import PrivacySettings
-from services.profile.statistics import PLAIN, Profile, StatedClause
 from services.profile.word_forms import root
 from services.statements.normalize import UNSPACED, WORD, fold, fold_cue
 
@@ -27,7 +26,6 @@ _TOPIC_WORD: Final = re.compile(rf"\d+(?:\.\d+|,\d{{3}}(?!\d))*(?![^\W_])|{WORD}
 """A word of a tenant's topic; a number is one, with its thousands and decimals."""
 _UNSPACED: Final = re.compile(rf"[{UNSPACED}]")
 _BESIDE_NUMBER: Final = re.compile(rf"(?<=[{UNSPACED}])(?=\d)|(?<=\d)(?=[{UNSPACED}])")
-_QUESTION: Final = re.compile(r"[?？؟]")
 _ARTICLE: Final = re.compile(r"\A[وفبك]?(?:ال|لل)(?=\w{3})")
 """Arabic writes the article, and what may stand before it, as one with its word."""
 
@@ -47,26 +45,6 @@ DEFAULT: Final = Policy()
 def read_policy(settings: PrivacySettings) -> Policy:
     """The policy of a tenant."""
     return Policy(settings.hide_sensitive, frozenset(settings.denied_topics))
-
-
-class Allowed:
-    """Which texts may be said of a user: all but those on subjects that the policy keeps out and the user did not speak
-    of."""
-
-    def __init__(self, profile: Profile, policy: Policy) -> None:
-        self._policy = policy
-        said = [clause.quote for clause in profile.clauses if _is_said(clause)]
-        self._stated = frozenset[str]().union(*(find_subjects(text, policy) for text in (*said, profile.own)))
-
-    def __call__(self, text: str) -> bool:
-        return not lacks(find_subjects(text, self._policy), self._stated)
-
-
-def _is_said(clause: StatedClause) -> bool:
-    """Whether it tells of the user. A fragment such as "female, 34", of which the grammar is not known, does in a
-    statement or a fact, unless it asks."""
-    is_plain = clause.kind != "none" or (clause.weight == PLAIN and not _QUESTION.search(clause.quote))
-    return is_plain and not clause.is_struck
 
 
 @lru_cache(maxsize=8_192)

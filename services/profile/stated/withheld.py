@@ -51,10 +51,10 @@ _TELLING: Final = frozenset(root(fold_cue(word)) for word in _DATA["telling"].sp
 @lru_cache(maxsize=4_096)
 def hides(quote: str, language: str) -> bool:
     """Whether it asks to forget something, gives a model orders, or tells private facts of somebody else."""
-    text = fold_cue(quote)
-    return bool(_FORGET.search(text) or _ORDERS.search(text)) or _tells_of_another(quote, language)
+    return asks_to_forget(quote) or bool(_ORDERS.search(fold_cue(quote))) or _tells_of_another(quote, language)
 
 
+@lru_cache(maxsize=4_096)
 def asks_to_forget(quote: str) -> bool:
     return _FORGET.search(fold_cue(quote)) is not None
 
@@ -78,6 +78,7 @@ def read_request(quote: str, language: str) -> Request:
     return Request(names, is_of_all and (not names or _EXCEPT.search(text) is not None))
 
 
+@lru_cache(maxsize=4_096)
 def name_subjects(quote: str, language: str) -> frozenset[str]:
     """What a quotation speaks of, beside a request to forget it: roots of words, pairs of unspaced characters."""
     rest = _EXCEPT.sub(" ", _EVERYTHING.sub(" ", _FORGET.sub(" ", fold_cue(quote))))

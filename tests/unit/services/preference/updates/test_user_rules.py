@@ -101,6 +101,28 @@ def test_what_the_user_said_of_a_subject_stays() -> None:
     assert stating("I love poker.", policy=Policy(False, frozenset({"poker"}))).drop_denied("They play poker.")
 
 
+@pytest.mark.parametrize(
+    ("said", "is_dropped"),
+    [
+        (("I am gay.",), False),
+        (("I am gay.", "Forget that I like jazz."), False),
+        (("Forget everything I told you.", "I am gay."), False),
+        (("Forget that I am gay.",), True),
+        (("Please never mention that I am gay.",), True),
+        (("I am gay.", "Please forget that I'm gay."), True),
+        (("I'm gay.", "Forget everything I told you."), True),
+        (("Vergiss, dass ich schwul bin.",), True),
+        (("My husband is gay.",), True),
+    ],
+)
+def test_a_request_to_forget_a_subject_and_what_is_told_of_others_unlock_nothing(
+    said: tuple[str, ...], is_dropped: bool
+) -> None:
+    text = "The user likes opera a lot. The user is gay."
+    kept = stating("I love opera.", *said).drop_denied(text)
+    assert kept == ("The user likes opera a lot." if is_dropped else text)
+
+
 def test_styles_of_a_sentence() -> None:
     assert read_styles("The user prefers short answers.") == {"length": -1.0}
     assert read_styles("Der Nutzer bevorzugt lange Antworten.") == {"length": 1.0}

@@ -141,6 +141,26 @@ def test_denied_subjects_are_not_told(category: str, policy: Policy, is_told: bo
     assert any(category in claim.text for claim in make_claims(profile, [], policy)) == is_told
 
 
+@pytest.mark.parametrize(
+    ("text", "is_told"),
+    [
+        ("I am pregnant.", True),
+        ("Please forget that I was pregnant.", False),
+        ("Never mention pregnancy to me again.", False),
+        ("Vergiss, dass ich schwanger war.", False),
+        ("My sister is pregnant.", False),
+    ],
+)
+def test_a_denied_subject_is_told_of_who_speaks_of_it_and_not_of_who_asks_to_forget_it(
+    text: str, is_told: bool
+) -> None:
+    bought: list[Interaction] = [
+        PurchaseInteraction(item=ItemFields(title=f"Test {number}", category="Health > Pregnancy"))
+        for number in range(6)
+    ]
+    assert ("drawn to Pregnancy" in render(folded([*bought, StatementInteraction(text=text)]))) == is_told
+
+
 def test_claims_name_events_by_their_ids() -> None:
     profile = folded(likes(*HORROR))
     ids = [f"{1_780_000_000_000 + number}-0" for number in range(6)]
