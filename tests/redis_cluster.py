@@ -29,7 +29,7 @@ class ClusterServers:
     busy disk may hold one up.
     """
 
-    def __init__(self, home: Path, primaries: int = 3, replicas: int = 0, *, silence_ms: int = 1500) -> None:
+    def __init__(self, home: Path, primaries: int = 3, replicas: int = 0, *, silence_ms: int = 60_000) -> None:
         self.home = home
         self.silence_ms = silence_ms
         self.primaries = primaries
@@ -113,7 +113,7 @@ class ClusterServers:
             target.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
             source.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
             for key in keys:
-                source.execute_command("MIGRATE", "127.0.0.1", self.ports[new], key, 0, 1_000)
+                source.execute_command("MIGRATE", "127.0.0.1", self.ports[new], key, 0, 30_000)
             for node in (target, source):
                 node.execute_command("CLUSTER SETSLOT", slot, "NODE", target_id)
 

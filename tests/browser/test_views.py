@@ -76,17 +76,20 @@ def answer(page: Page, path: str, body: object, status: int = 200) -> None:
     page.route(re.compile(path), lambda route: route.fulfill(status=status, json=body))
 
 
+def until_loaded(page: Page) -> None:
+    expect(page.locator("#main").locator(".loading, [aria-busy=true]")).to_have_count(0)
+
+
 def view(name: str, *, admin: bool = False, user: str = USER) -> Step:
     def step(page: Page, suite: Suite) -> None:
         sign_in(page, suite, user, OFFICE if admin else TENANT, admin=admin)
         if user:
             expect(page.locator("#state")).not_to_have_text("connecting…")
         go(page, name)
-        if name != "Summary":  # whose stream does not end
-            page.wait_for_load_state("networkidle")
+        until_loaded(page)
         if name == "Keys" and admin:
             page.get_by_label("Tenant", exact=True).first.select_option(OFFICE)
-            page.wait_for_load_state("networkidle")
+            until_loaded(page)
 
     return step
 

@@ -68,7 +68,8 @@ class Faults:
         kinds, begun = self.kinds(), list[asyncio.Task[None]]()
         while time.monotonic() < until:
             await asyncio.sleep(self.dice.uniform(*PAUSE_S))
-            fault = self.dice.choice(sorted(kinds))
+            unmet = [kind for kind in sorted(kinds) if not self.counts[f"fault {kind}"]]
+            fault = self.dice.choice(unmet or sorted(kinds))
             name = fault.partition(" ")[0]
             if name in self.busy:
                 continue

@@ -190,6 +190,7 @@ def mock_engine(home: Path, behaviour: str = "steady", *, module: str = "tests.c
     with (home / "engine.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
+        wait_until_up(f"http://127.0.0.1:{port}/health", process, otherwise=(home / "engine.log").read_text)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
+from tests.conftest import wait_until
 from tests.live.suite import SERVICES, Suite
 from tests.security import injections, run
 from tests.security.operations import CannotFill, Document
@@ -73,6 +74,8 @@ def test_prequential_quality_is_kept_apart_by_tenant(obeyed: tuple[Suite, str]) 
     with suite.client("judged") as client, suite.client("elsewhere") as other:
         for number in range(3):
             tell(client, "ada", f"u7004n{number}")
+        # A summary's trial is counted behind the commit that a caller waits for.
+        wait_until(lambda: client.get("/v1/quality").json().get("engine", {}).get("comparisons") == 2)
         current = client.get("/v1/users/ada/preferences").json()
         quality = client.get("/v1/quality").json()
         assert quality == {scorer: own | {"recent": None} for scorer, own in current["quality"].items()}

@@ -206,7 +206,7 @@ def test_a_prompt_beyond_the_context_is_refused(client: openai.OpenAI, stream: b
 
 
 def test_too_many_requests_are_a_rate_limit_error(engine_suite: Suite) -> None:
-    with sdk(engine_suite, rate=0.1, burst=1) as limited:
+    with sdk(engine_suite, rate=0.001, burst=1) as limited:
         limited.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=1)
         with pytest.raises(openai.RateLimitError) as caught:
             limited.chat.completions.create(model=MODEL, messages=HELLO, max_tokens=1)

@@ -286,4 +286,4 @@ def test_a_cluster_with_fewer_shards_than_primaries(tmp_path: Path) -> None:
         assert on_disk(tmp_path)
         for user in range(8):
             assert client.delete(f"/v1/users/u{user}").status_code == 204
-        wait_until(lambda: not on_disk(tmp_path), 20, "a primary has not written its file anew")
+        wait_until(lambda: not on_disk(tmp_path), 120, "a primary has not written its file anew")

@@ -178,7 +178,7 @@ class Suite:
         reader, writer = await asyncio.open_connection("127.0.0.1", URL(self.url).port)
         writer.write(request)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return await reader.read()
         finally:
             writer.close()
@@ -228,5 +228,5 @@ def settings() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 async def suite(redis_url: str, settings: dict[str, dict[str, Any]]) -> AsyncIterator[Suite]:
-    async with asyncio.timeout(20), running_suite(redis_url, **settings) as suite:
+    async with asyncio.timeout(120), running_suite(redis_url, **settings) as suite:
         yield suite

@@ -35,5 +35,5 @@ async def fake() -> AsyncIterator[FakeEngine]:
 @pytest.fixture
 async def engine(fake: FakeEngine, calls: Calls, settings: dict[str, Any]) -> AsyncIterator[Engine]:
     fields = {name: fake.url if value == FAKE else value for name, value in {"url": FAKE, **settings}.items()}
-    async with asyncio.timeout(10), open_session() as session:  # no canary before a refusal
+    async with asyncio.timeout(60), open_session() as session:  # no canary before a refusal
         yield Engine(EngineSettings(**fields), session, calls.append)

@@ -126,7 +126,7 @@ async def opened(
     url: str,
     queue: dict[str, Any] | None = None,
     summary: dict[str, Any] | None = None,
-    expires_s: float = 20,
+    expires_s: float = 120,
     **more: Any,
 ) -> AsyncIterator[Rig]:
     """`more` are settings of the queue too."""

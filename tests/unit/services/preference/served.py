@@ -29,7 +29,7 @@ class Served:
 
     async def learn(self, *texts: str, user: str = "ada") -> dict[str, Any]:
         """Appends and waits for the version; needs a worker."""
-        answer = await self.put(*texts, user=user, Prefer="wait=5")
+        answer = await self.put(*texts, user=user, Prefer="wait=30")
         assert answer.status_code == 202, answer.text
         found: dict[str, Any] = answer.json()
         return found

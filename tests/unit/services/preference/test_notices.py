@@ -222,7 +222,7 @@ def cluster(servers: ClusterServers) -> ClusterServers:
 async def followed(
     cluster: ClusterServers, users: list[str]
 ) -> AsyncIterator[tuple[Notices, Writer, dict[str, Topic]]]:
-    async with opened(RedisSettings(url=cluster.url, cluster=True, timeout_s=1)) as (notices, writer):
+    async with opened(RedisSettings(url=cluster.url, cluster=True, timeout_s=5)) as (notices, writer):
         await writer.redis.initialize()
         follows = {user: notices.follow(writer.channel(user)) for user in users}
         topics = {user: follow.__enter__() for user, follow in follows.items()}

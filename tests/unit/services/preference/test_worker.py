@@ -37,6 +37,7 @@ async def test_one_slow_user_holds_up_nobody(redis_url: str) -> None:
             await bench.put("u0n3", user=users[0])
             bench.mock.gate.set()
             await until(lambda: caught_up(bench, users[0]))
+            await until(lambda: bench.count("alignx_updates_total", outcome="committed") == 13)
         for place, user in enumerate(users):
             found = MARKER.findall((await bench.store.preferences(TENANT, user)).text)
             assert found == [f"u{place}n{n}" for n in (1, 2, 3)[: 3 if place == 0 else 2]]
@@ -133,6 +134,7 @@ async def test_an_overloaded_engine_gets_less_to_do_and_then_more(redis_url: str
             await bench.put("u1n1", user=user)
         async with bench.at_work():
             await until(lambda: caught_up(bench, *users))
+            await until(lambda: bench.count("alignx_updates_total", outcome="committed") == 16)
         assert bench.count("alignx_updates_total", outcome="engine") == 6
         assert bench.count("alignx_updates_total", outcome="committed") == 16
         assert 1 < bench.dispatcher.backoff._limit < 8
@@ -237,11 +239,12 @@ async def test_a_lost_lease_ends_the_update(redis_url: str) -> None:
 
 
 async def test_a_lease_outlives_a_slow_engine(redis_url: str) -> None:
-    async with benched(redis_url, MockEngine(lambda _: "silent"), queue={"lease_ms": 200, "heartbeat_ms": 50}) as bench:
+    lease = {"lease_ms": 2_000, "heartbeat_ms": 100}
+    async with benched(redis_url, MockEngine(lambda _: "silent"), queue=lease) as bench:
         await bench.put("u1n1")
         async with bench.at_work():
             await until(bench.is_asked)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(3)
             bench.mock.gate.set()
             await until(lambda: caught_up(bench, USER))
         assert bench.mock.met["silent"] == 1

@@ -90,7 +90,7 @@ class Bench(Rig):
 async def benched(url: str, mock: MockEngine | None = None, **blocks: dict[str, Any]) -> AsyncIterator[Bench]:
     """`mock=None` is a deployment without an engine."""
     mock, engine_used = mock or MockEngine(), mock is not None
-    async with asyncio.timeout(20), mock.serving() as engine_url:
+    async with asyncio.timeout(120), mock.serving() as engine_url:
         settings = settings_for(url, engine_url if engine_used else PROFILE_ENGINE, **blocks)
         registry = CollectorRegistry()
         metrics = WorkerMetrics(registry)
@@ -115,7 +115,7 @@ async def working(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def until(true: Callable[[], Awaitable[bool] | bool], within_s: float = 15.0) -> None:
+async def until(true: Callable[[], Awaitable[bool] | bool], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not await _holds(true):  # noqa: ASYNC110  # what is waited for happens elsewhere
             await asyncio.sleep(0.01)

@@ -233,7 +233,7 @@ def test_items_and_summary_are_shortened_to_the_engines_window(service: Service)
 
 # --- an engine that is late --------------------------------------------------------------------
 
-HASTY = {"response": {"select_timeout_s": 0.2}, "engine": {"breaker_failures": 3, "breaker_cooldown_s": 600}}
+HASTY = {"response": {"select_timeout_s": 1}, "engine": {"breaker_failures": 3, "breaker_cooldown_s": 600}}
 
 
 @with_settings(**HASTY)
@@ -255,7 +255,7 @@ def test_a_hung_engine_is_soon_left_alone_and_the_profile_answers(service: Servi
 
 @with_settings(**HASTY)
 def test_an_engine_that_is_slow_for_selections_still_chats(service: Service) -> None:
-    service.engine.choose = late(0.5, service.engine.on_choice)
+    service.engine.choose = late(2, service.engine.on_choice)
     for _ in range(4):
         assert service.select("ada", [LONG, SHORT]).json()["method"] == "profile"
     assert service.chat().status_code == 200

@@ -245,7 +245,7 @@ async def write(redis: Any) -> None:
     [
         (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
         (("REPLICAOF", "127.0.0.1", "9"), ("REPLICAOF", "NO", "ONE")),
-        (("CLIENT", "PAUSE", "400"), ("PING",)),
+        (("CLIENT", "PAUSE", "60000", "WRITE"), ("CLIENT", "UNPAUSE")),
     ],
     ids=["full", "read-only", "slow"],
 )

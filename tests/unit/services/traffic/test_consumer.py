@@ -235,7 +235,7 @@ async def test_histories_from_before_are_counted(redis_url: str) -> None:
 
 
 async def test_a_consumer_that_is_killed_again_and_again_counts_an_event_once(redis_url: str) -> None:
-    histories = {f"u{user}": bought(*range(user % 5, user % 5 + 12)) for user in range(40)}
+    histories = {f"u{user}": bought(*range(user % 5, user % 5 + 12)) for user in range(200)}
     async with shop(redis_url, expires_s=120) as here:
 
         async def send() -> None:
@@ -252,7 +252,7 @@ async def test_a_consumer_that_is_killed_again_and_again_counts_an_event_once(re
             code = "tests.unit.services.traffic.counting"
             process = await asyncio.create_subprocess_exec(sys.executable, "-m", code, redis_url)
             try:
-                while len(await here.journals()) < min(counted + 4, len(histories)):  # noqa: ASYNC110  # elsewhere
+                while len(await here.journals()) < min(counted + 40, len(histories)):  # noqa: ASYNC110  # elsewhere
                     await asyncio.sleep(0.001)
             finally:
                 process.kill()
