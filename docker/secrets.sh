@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes the secret files of docker-compose.yml, each named like the variable that it stands for. A
-# file that is there stays as it is.
+# file that is there stays as it is. The folders that it mounts become readable, whatever the checkout's umask.
 #
 #     docker/secrets.sh [FOLDER]         # docker/secrets if none is named
 #
@@ -8,7 +8,7 @@
 # processes in the containers run under their own.
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
-chmod -R a+rX "$(dirname "$0")/prometheus" "$(dirname "$0")/grafana" # mounted, and read by user ids of their own
+chmod -R a+rX "$(dirname "$0")/prometheus" "$(dirname "$0")/grafana"
 mkdir -p "$folder"
 chmod 700 "$folder"
 

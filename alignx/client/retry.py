@@ -19,6 +19,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 MAYBE_SENT = (httpx.NetworkError, httpx.RemoteProtocolError)
 
 LONGEST_OWN_S = 30.0
+"""Longest delay that the service did not ask for."""
 
 Outcome = httpx.Response | httpx.RequestError
 

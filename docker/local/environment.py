@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import secrets
 import shlex
 import shutil
@@ -23,8 +22,8 @@ EXAMPLE_OFFSET = 30
 """Distance of the port of `make example`, whose page may call the gateway."""
 OFFSETS = {"gateway": 0, "redis": 10, "engine": 20, "preference": 21, "response": 22, "worker": 23}
 """Distance of each process's port from the gateway's."""
-NO_SETTING = re.compile(r"^ALIGNX_(?!INTERNAL_)(?!.*__).*(KEY|KEY_FILE|TOKEN|SECRET|PASSWORD)$|^ALIGNX_(URL|MODEL)$")
-"""Variables that are only the client's."""
+OF_CLIENTS = frozenset({"ALIGNX_URL", "ALIGNX_API_KEY", "ALIGNX_KEY_FILE", "ALIGNX_MODEL"})
+"""Variables that change nothing in the suite."""
 
 
 def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[str, str]:
@@ -79,7 +78,7 @@ def suite_environment(home: Path, port: int, engine: str, model: str) -> dict[st
 def settings_digest(environment: Mapping[str, str]) -> str:
     """A hash of the settings and of the installed version, by which a running suite is known to be outdated."""
     settings = {name: value for name, value in environment.items() if name.startswith("ALIGNX_")}
-    relevant = sorted(item for item in settings.items() if not NO_SETTING.search(item[0]))
+    relevant = sorted(item for item in settings.items() if item[0] not in OF_CLIENTS)
     return hashlib.sha256(json.dumps([__version__, relevant]).encode()).hexdigest()
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from docker.local.engine import ROOT, engine_warning, toy_warning
 from docker.local.environment import GATEWAY_PORT
-from docker.local.processes import SUITE
+from docker.local.processes import LOCAL_HTTP
 
 EVENT = {
     "type": "comparison",
@@ -25,7 +25,7 @@ def first_key(port: int, home: Path) -> str:
         admin = (home / "secrets" / "admin_key").read_text().strip()
         body = {"name": "first key", "tenant": "default"}
         headers = {"Authorization": f"Bearer {admin}"}
-        answer = SUITE.post(f"{_url(port)}/admin/keys", json=body, headers=headers)
+        answer = LOCAL_HTTP.post(f"{_url(port)}/admin/keys", json=body, headers=headers)
         answer.raise_for_status()
         path.touch(mode=0o600)
         path.write_text(answer.json()["key"])
@@ -34,7 +34,7 @@ def first_key(port: int, home: Path) -> str:
 
 def _is_refused(port: int, key: str) -> bool:
     headers = {"Authorization": f"Bearer {key}"}
-    return SUITE.get(f"{_url(port)}/v1/quality", headers=headers).status_code == 401
+    return LOCAL_HTTP.get(f"{_url(port)}/v1/quality", headers=headers).status_code == 401
 
 
 def _url(port: int) -> str:
@@ -45,7 +45,7 @@ def _fault_warning(port: int, engine: str) -> str | None:
     """One line on an engine that lists its models and refuses requests."""
     if not engine.startswith("http"):
         return None
-    state = SUITE.get(f"{_url(port)}/readyz", timeout=5).json().get("engine") or {}
+    state = LOCAL_HTTP.get(f"{_url(port)}/readyz").json().get("engine") or {}
     if state.get("state") != "degraded":
         return None
     return f"Warning: {state.get('detail')}\nUntil it works, the profile serves and chat answers with an error."

@@ -15,7 +15,7 @@ import psutil  # type: ignore[import-untyped]
 from docker.local.engine import RefusedError
 from docker.local.environment import OFFSETS
 
-SUITE = httpx.Client(timeout=5, trust_env=False)
+LOCAL_HTTP = httpx.Client(timeout=5, trust_env=False)
 """Asks this machine, whatever proxy the environment names for others."""
 
 CONFIG = Path(__file__).with_name("supervisord.conf")
@@ -143,6 +143,6 @@ def has_ended(status: str, pids: set[str]) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        return SUITE.get(url).status_code == 200
+        return LOCAL_HTTP.get(url).status_code == 200
     except httpx.HTTPError:
         return False

@@ -259,7 +259,7 @@ def only_user_of(request: Request) -> str | None:
 
 def as_utf8(header: str | None) -> str | None:
     """Header fields arrive as Latin-1, whatever they are. An empty one says nothing."""
-    return header.encode("latin-1").decode(errors="replace") or None if header is not None else None
+    return header.encode("latin-1").decode(errors="replace") if header else None
 
 
 HeaderUser = Annotated[

@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import httpx
@@ -275,7 +277,7 @@ def test_up_warns_of_an_engine_that_refuses_requests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = {"state": "degraded", "detail": "The engine refuses a test (status 400)."}
-    for asked in (first_steps.SUITE, engine.httpx):
+    for asked in (first_steps.LOCAL_HTTP, engine.httpx):
         monkeypatch.setattr(asked, "get", lambda *_, **__: httpx.Response(200, json={"engine": state}))
     first_steps.print_first_calls(Console(highlight=False), 8080, "ax_key", "http://gpu/v1", "", tmp_path)
     assert "Warning: The engine refuses a test (status 400)." in capsys.readouterr().out
@@ -283,9 +285,15 @@ def test_up_warns_of_an_engine_that_refuses_requests(
 
 def test_the_suite_is_asked_past_a_proxy() -> None:
     environment = os.environ | {"http_proxy": "http://127.0.0.1:9"}
-    program = "from docker.local.processes import SUITE; print(SUITE.trust_env, *SUITE._mounts)"
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout.split() == ["False"]
+    program = "import sys; from docker.local.processes import _answers; print(_answers(sys.argv[1]))"
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        server.timeout = 20
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        command = [sys.executable, "-c", program, f"http://127.0.0.1:{server.server_port}"]
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        answering.join()
+    assert told.stdout.strip() == "True"
 
 
 def test_a_home_too_long_for_a_socket_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -306,7 +314,7 @@ def test_a_kept_key_is_made_anew_only_where_it_is_refused(tmp_path: Path, monkey
         return httpx.Response(200 if request.headers["Authorization"][7:] in known[-1:] else 401)
 
     client = httpx.Client(transport=httpx.MockTransport(handle))
-    monkeypatch.setattr(first_steps, "SUITE", client)
+    monkeypatch.setattr(first_steps, "LOCAL_HTTP", client)
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "admin_key").write_text("admin")
     assert [first_steps.first_key(80, tmp_path) for _ in range(2)] == ["key-0", "key-0"]
